@@ -1,0 +1,3 @@
+from genifer.cli import main
+
+main()

@@ -1,0 +1,467 @@
+"""The settings of a run: every key once, with its default, unit and meaning.
+
+The defaults are the paper's experiment (CIFAR-100, 50 + 5 x 10 classes), and
+``config/config.yaml`` spells them out. A run file states only what differs.
+Each stage sees the slice of the settings named in `STAGE_SETTINGS` and nothing
+else, so a changed setting can only change the stages that list it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from genifer.errors import GeniferError
+
+Method = Literal["genifer", "finetune", "joint"]
+METHODS: tuple[Method, ...] = ("genifer", "finetune", "joint")
+
+CIFAR100_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+CLASSES_IN: dict[str, int] = {"cifar100": 100, "digits": 10}
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Base of all blocks: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    dataset: Literal["cifar100", "digits", "image_folder"] = Field(
+        "cifar100",
+        description="cifar100 (downloaded), digits (scikit-learn's, bundled) or image_folder",
+    )
+    archive: Path | None = Field(
+        None,
+        description="cifar100: an archive already at hand; image_folder: a folder or .tar.gz that "
+        "holds train/<class>/* and test/<class>/*",
+    )
+    archive_md5: str | None = Field(
+        CIFAR100_MD5,
+        description="cifar100: MD5 that the archive must have; null takes any archive of the same "
+        "format (its pickles are run: only for an archive you trust)",
+    )
+    image_size: Literal[8, 16, 32] = Field(32, description="side of the square images, in pixels")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB")
+    mean: list[float] | None = Field(
+        [0.507, 0.487, 0.441],
+        description="mean of each channel (of 0..1) for normalisation; null takes the first task's",
+    )
+    std: list[PositiveFloat] | None = Field(
+        [0.267, 0.256, 0.276],
+        description="standard deviation of each channel; null takes the first task's",
+    )
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each class's training images kept apart to choose settings on"
+    )
+    train_images_per_class: PositiveInt | None = Field(
+        None, description="train on the first so many images of each class; null takes all"
+    )
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> DataSettings:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(
+                    f"data.{name} has {len(values)} values for data.channels: {self.channels}; "
+                    f"give {self.channels} or null"
+                )
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("data.mean and data.std: give both, or null for both")
+        if self.dataset == "image_folder" and self.archive is None:
+            raise ValueError(
+                "data.archive is missing: data.dataset: image_folder needs the path of a folder "
+                "or .tar.gz with train/<class>/* and test/<class>/*"
+            )
+        if self.dataset == "digits" and self.archive is not None:
+            raise ValueError("data.archive: the digits come with scikit-learn; leave it null")
+        return self
+
+
+class ScenarioSettings(Settings):
+    tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
+        [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
+    )
+    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted"] | list[int | str] = (
+        Field(
+            1993,
+            description="seed of numpy's RandomState whose permutation is the order; or 'sorted'; "
+            "or a list of class indices or class names",
+        )
+    )
+
+    @field_validator("class_order")
+    @classmethod
+    def _no_class_twice(cls, order: Any) -> Any:
+        if isinstance(order, list) and len(set(order)) != len(order):
+            twice = sorted({str(c) for c in order if order.count(c) > 1})
+            raise ValueError(f"lists a class twice: {', '.join(twice)}")
+        return order
+
+
+class ClassifierSettings(Settings):
+    architecture: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    width: PositiveInt = Field(64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many")
+
+
+class GeneratorSettings(Settings):
+    latent_dim: PositiveInt = Field(512, description="length of the latent vector z")
+    embedding_dim: PositiveInt = Field(256, description="length of the class embedding")
+    style_dim: PositiveInt = Field(512, description="length of the style vector w")
+    channels: list[PositiveInt] | None = Field(
+        None,
+        description="channels of the learned constant and after each convolution: two a resolution "
+        "from 4 px up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed",
+    )
+
+
+class DiscriminatorSettings(Settings):
+    width: PositiveInt = Field(64, description="the layers have 1 to 8 times as many channels")
+
+
+class OptimizerSettings(Settings):
+    name: Literal["sgd", "adam", "radam"] = "sgd"
+    learning_rate: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="sgd only")
+    weight_decay: Weight = Field(5e-4, description="decoupled from the gradient for radam")
+    milestones: list[Fraction] = Field(
+        [0.3, 0.6, 0.8], description="shares of the steps after which the learning rate drops"
+    )
+    factor: PositiveFloat = Field(0.2, description="factor of each drop")
+
+
+class TrainingSettings(Settings):
+    steps: PositiveInt = Field(description="optimiser steps")
+    batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images a step")
+    crop_padding: Annotated[int, Field(ge=0)] = Field(
+        4, description="random crop after zero padding by so many pixels; 0 for none"
+    )
+    horizontal_flip: bool = Field(True, description="mirror half of the images")
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+
+RADAM = OptimizerSettings(name="radam", learning_rate=1e-4)
+
+
+class PretrainClassifierSettings(TrainingSettings):
+    steps: PositiveInt = Field(78_100, description="optimiser steps (100 epochs in the paper)")
+
+
+class FinetuneSettings(TrainingSettings):
+    steps: PositiveInt = Field(15_600, description="optimiser steps a task")
+    optimizer: OptimizerSettings = RADAM
+
+
+class JointSettings(TrainingSettings):
+    steps: PositiveInt = Field(78_100, description="optimiser steps a task")
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+
+class GeniferSettings(TrainingSettings):
+    steps: PositiveInt = Field(15_600, description="optimiser steps a task (100 epochs in the paper)")
+    optimizer: OptimizerSettings = RADAM
+    replay_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="share of replayed images in a batch"
+    )
+    cross_entropy_weight: Weight = 0.02
+    distillation_weight: Weight = Field(0.98, description="weight of the output distillation")
+    temperature: PositiveFloat = Field(1.0, description="of the output distillation")
+    feature_distillation_weight: Weight = 1.0
+    feature_distillation_stage: Annotated[int, Field(ge=0, le=6)] = 4
+    freeze_old_batch_norm: bool = Field(
+        False, description="the old classifier normalises with its running statistics, not the batch's"
+    )
+
+    @model_validator(mode="after")
+    def _both_kinds_in_a_batch(self) -> GeniferSettings:
+        if not 0 < self.replayed < self.batch_size:
+            raise ValueError(
+                f"genifer.replay_fraction: {self.replay_fraction} of genifer.batch_size: "
+                f"{self.batch_size} leaves no room for both replayed and real images"
+            )
+        return self
+
+    @property
+    def replayed(self) -> int:
+        """Replayed images in a batch."""
+        return round(self.replay_fraction * self.batch_size)
+
+
+class AdaSettings(Settings):
+    """Adaptive discriminator augmentation (Karras et al., 2020)."""
+
+    enabled: bool = True
+    target: Annotated[float, Field(gt=-1, lt=1)] = Field(
+        0.5, description="mean sign of D(real) that the probability is steered to"
+    )
+    interval: PositiveInt = Field(4, description="steps between adjustments")
+    speed_kimg: PositiveFloat = Field(
+        4.0, description="thousand steps in which the probability can go from 0 to 1"
+    )
+    max_probability: Fraction = 0.5
+    initial_probability: Fraction = 0.0
+
+
+class GanSettings(Settings):
+    """What both trainings of the GAN, on the first and on later tasks, share."""
+
+    matching_stage: Annotated[int, Field(ge=0, le=6)] = Field(
+        4, description="stage of the classifier whose features the GAN matches; 0 is the image"
+    )
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    horizontal_flip: bool = Field(True, description="mirror half of the real images")
+    generator_learning_rate: PositiveFloat = 0.0025
+    discriminator_learning_rate: PositiveFloat = 0.0025
+    r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
+    r1_interval: PositiveInt = Field(16, description="steps between penalties")
+    ema_half_life: PositiveFloat = Field(
+        500_000, description="images after which the averaged generator has forgotten half"
+    )
+    ada: AdaSettings = AdaSettings()
+
+    @field_validator("batch_size")
+    @classmethod
+    def _divides_into_groups(cls, size: int) -> int:
+        if size % 2 or (size > 32 and size % 32):
+            raise ValueError(
+                f"is {size}; the minibatch standard deviation works on groups of 32: take an even "
+                "number up to 32, or a multiple of 32"
+            )
+        return size
+
+
+class PretrainGanSettings(Settings):
+    steps: PositiveInt = Field(250_380, description="steps (642 epochs of 390 batches in the paper)")
+    ema_rampup_steps: PositiveFloat = Field(
+        125_350.5, description="steps in which the half-life of the average grows to its full length"
+    )
+
+
+class TrainGanSettings(Settings):
+    steps: PositiveInt = Field(80_028, description="steps (1,026 epochs of 78 batches in the paper)")
+    ema_rampup_steps: PositiveFloat = Field(40_014.0, description="see pretrain_gan")
+    distillation_weight: Weight = Field(
+        10.0, description="weight of the L1 distance to the old generator's images"
+    )
+    distillation_grows: bool = Field(
+        True, description="multiply that weight by old classes / new classes"
+    )
+
+
+class EvaluationSettings(Settings):
+    split: Literal["test", "validation"] = Field(
+        "test", description="validation to choose settings, test to report them"
+    )
+    batch_size: PositiveInt = 500
+
+
+class RuntimeSettings(Settings):
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes a GPU, and a CPU only for runs of a few hours"
+    )
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="of convolutions and matrix products; weights, losses and norms stay fp32"
+    )
+    log_every: PositiveInt = Field(100, description="steps between two rows of metrics.csv")
+    max_cpu_hours: PositiveFloat = Field(
+        12.0, description="device: auto refuses a CPU for runs that would take longer"
+    )
+
+
+class PlotSettings(Settings):
+    style: Literal["whitegrid", "darkgrid", "white", "ticks"] = "whitegrid"
+    context: Literal["paper", "notebook", "talk", "poster"] = "notebook"
+    palette: str = Field("colorblind", description="seaborn palette, one colour a method")
+    dpi: Annotated[int, Field(ge=50, le=600)] = 150
+    replay_images_per_class: Annotated[int, Field(ge=1, le=32)] = 8
+
+    @field_validator("palette")
+    @classmethod
+    def _known_palette(cls, name: str) -> str:
+        known = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
+        if name not in known:
+            raise ValueError(f"is '{name}'; allowed: {', '.join(known)}")
+        return name
+
+
+class RunSettings(Settings):
+    """All settings of a run."""
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        "paper", description="name of the run; its results lie in results/<run>/"
+    )
+    methods: Annotated[list[Method], Field(min_length=1)] = Field(
+        list(METHODS),
+        description="genifer; finetune (lower bound: new images only); joint (upper bound: all images)",
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = Field(
+        [0], description="every method runs once for each seed"
+    )
+    data: DataSettings = DataSettings()
+    scenario: ScenarioSettings = ScenarioSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    pretrain_classifier: PretrainClassifierSettings = PretrainClassifierSettings()
+    gan: GanSettings = GanSettings()
+    pretrain_gan: PretrainGanSettings = PretrainGanSettings()
+    train_gan: TrainGanSettings = TrainGanSettings()
+    genifer: GeniferSettings = GeniferSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    joint: JointSettings = JointSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    plots: PlotSettings = PlotSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError(f"lists a value twice: {values}")
+        return values
+
+    @field_validator("run")
+    @classmethod
+    def _not_reserved(cls, run: str) -> str:
+        if run == "downloads":
+            raise ValueError("is 'downloads', the folder of downloaded archives; take another name")
+        return run
+
+    @model_validator(mode="after")
+    def _blocks_agree(self) -> RunSettings:
+        order = self.scenario.class_order
+        total = sum(self.scenario.tasks)
+        available = len(order) if isinstance(order, list) else CLASSES_IN.get(self.data.dataset)
+        if available is not None and total != available:
+            source = "scenario.class_order lists" if isinstance(order, list) else f"{self.data.dataset} has"
+            raise ValueError(
+                f"scenario.tasks: {self.scenario.tasks} add up to {total} classes, but {source} "
+                f"{available}; change scenario.tasks so that they add up to {available}"
+            )
+        if self.generator.channels is not None:
+            needed = 2 * (self.data.image_size.bit_length() - 3) + 2
+            if len(self.generator.channels) != needed:
+                raise ValueError(
+                    f"generator.channels has {len(self.generator.channels)} entries; "
+                    f"data.image_size: {self.data.image_size} needs {needed}"
+                )
+        if self.evaluation.split == "validation" and self.data.validation_fraction == 0:
+            raise ValueError(
+                "evaluation.split: validation needs images kept apart for it; "
+                "set data.validation_fraction, for example to 0.1"
+            )
+        return self
+
+
+STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "download_data": ("data.archive_md5",),
+    "prepare_data": ("data", "scenario"),
+    "pretrain_classifier": ("classifier", "pretrain_classifier", "runtime.precision"),
+    "pretrain_gan": ("generator", "discriminator", "gan", "pretrain_gan", "runtime.precision"),
+    "train_gan": ("gan", "train_gan", "runtime.precision"),
+    "train_genifer": ("genifer", "runtime.precision"),
+    "train_finetune": ("finetune", "runtime.precision"),
+    "train_joint": ("joint", "runtime.precision"),
+    "evaluate": ("evaluation",),
+    "tabulate": (),
+    "plot": ("plots",),
+}
+"""The settings that each stage depends on, and may read."""
+
+RECIPES: dict[str, int] = dict.fromkeys(STAGE_SETTINGS, 1)
+"""Version of each stage's recipe: raised when a change of code changes its results."""
+
+
+def load_settings(path: Path) -> RunSettings:
+    """Read and check a run file.
+
+    Raises:
+        GeniferError: the file cannot be read, or a setting is unknown or out of range.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GeniferError(f"{path}: cannot be read ({error.strerror}); give the path of a run file, for example config/quickstart.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GeniferError(f"{path}: is not valid YAML: {error}") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        raise GeniferError(f"{path}: must hold settings as 'key: value' lines, not a {type(content).__name__}")
+    return parse_settings(content, source=str(path))
+
+
+def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
+    """Check settings that are already a mapping; ``source`` names them in messages."""
+    try:
+        return RunSettings.model_validate(content)
+    except ValidationError as error:
+        raise GeniferError(explain(error, source)) from None
+
+
+def explain(error: ValidationError, source: str) -> str:
+    """Turn pydantic's report into one line a setting: its name, value and what is allowed."""
+    lines = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            block: Any = RunSettings
+            for part in item["loc"][:-1]:
+                block = block.model_fields[part].annotation
+            allowed = ", ".join(sorted(block.model_fields))
+            lines.append(f"{source}: {name} does not exist; settings here are: {allowed}")
+        elif not name:
+            lines.append(f"{source}: {message}")
+        elif item["type"] == "value_error":
+            prefix = "" if message.startswith(name.split(".")[0] + ".") else f"{name} "
+            lines.append(f"{source}: {prefix}{message}")
+        else:
+            lines.append(f"{source}: {name}: {item['input']!r} is not allowed: {message}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def stage_settings(settings: RunSettings, stage: str) -> dict[str, Any]:
+    """The slice that a stage depends on, as plain data, with its recipe version."""
+    everything = settings.model_dump(mode="json")
+    slice_: dict[str, Any] = {"recipe": RECIPES[stage]}
+    for key in STAGE_SETTINGS[stage]:
+        block, _, name = key.partition(".")
+        if name:
+            slice_.setdefault(block, {})[name] = everything[block][name]
+        else:
+            slice_[block] = everything[block]
+    return slice_
+
+
+def settings_from_slice(text: str, stage: str) -> RunSettings:
+    """The settings of a stage from the JSON that the workflow passes; the rest are defaults."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise GeniferError(f"--settings is not valid JSON: {error}") from error
+    recipe = content.pop("recipe", None)
+    if recipe != RECIPES[stage]:
+        raise GeniferError(
+            f"--settings: recipe {recipe} of {stage} is not the installed one ({RECIPES[stage]}); "
+            "install this checkout again: pip install -e ."
+        )
+    # Settings outside the slice must not decide whether the slice is valid.
+    try:
+        blocks = {
+            name: RunSettings.model_fields[name].annotation.model_validate(value)  # type: ignore[union-attr]
+            for name, value in content.items()
+        }
+    except (ValidationError, KeyError) as error:
+        raise GeniferError(f"--settings of {stage}: {error}") from error
+    return RunSettings.model_construct(**blocks)

@@ -1,0 +1,1 @@
+"""Data sets, their preparation into one file a task, and batches on the device."""

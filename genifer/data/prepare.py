@@ -1,0 +1,105 @@
+"""Prepare a data set: one file a task and split, so that a task opens its own images only."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genifer.config import DataSettings, ScenarioSettings
+from genifer.data.sources import Images, Labels, load_source
+from genifer.errors import GeniferError
+from genifer.runtime.tensors import save_tensors
+from genifer.scenario import build_scenario
+
+log = logging.getLogger(__name__)
+
+
+def prepare_data(
+    data: DataSettings, scenario_settings: ScenarioSettings, downloaded: Path | None, output: Path
+) -> None:
+    """Write ``task_<t>_train``, ``_test`` and, where asked for, ``_validation.safetensors``.
+
+    Each file holds ``images`` (n, channels, size, size) uint8 and ``labels`` (n,) int64,
+    positions in the class order, and describes the whole scenario.
+    """
+    source = load_source(data, downloaded)
+    scenario = build_scenario(scenario_settings, source.class_names)
+
+    label_of_class = np.full(len(source.class_names), -1, dtype=np.int64)
+    label_of_class[list(scenario.order)] = np.arange(scenario.n_classes)
+    train = _sorted_by_label(source.train_images, label_of_class[source.train_labels])
+    test = _sorted_by_label(source.test_images, label_of_class[source.test_labels])
+    train, validation = _split_classes(*train, data.train_images_per_class, data.validation_fraction)
+
+    mean, std = data.mean, data.std
+    if mean is None or std is None:
+        first_task, _ = _of_labels(*train, scenario.labels(0))
+        mean, std = _statistics(first_task)
+    splits = {"train": train, "test": test}
+    if data.validation_fraction > 0:
+        splits["validation"] = validation
+    for task in range(len(scenario.tasks)):
+        for split, (images, labels) in splits.items():
+            task_images, task_labels = _of_labels(images, labels, scenario.labels(task))
+            present = np.bincount(task_labels - scenario.first_label(task), minlength=scenario.tasks[task])
+            if not present.all():
+                name = source.class_names[scenario.order[scenario.first_label(task) + int(present.argmin())]]
+                raise GeniferError(
+                    f"class '{name}' has no image in the {split} split; lower data.validation_fraction, "
+                    "or give the class more images"
+                )
+            description: dict[str, Any] = {
+                "kind": "data set",
+                "split": split,
+                "task": task,
+                "tasks": list(scenario.tasks),
+                "class_order": list(scenario.order),
+                "class_names": [source.class_names[c] for c in scenario.order],
+                "mean": mean,
+                "std": std,
+            }
+            save_tensors(
+                output / f"task_{task}_{split}.safetensors",
+                {"images": torch.from_numpy(task_images), "labels": torch.from_numpy(task_labels)},
+                description,
+            )
+            log.info("task %d, %s: %d images of %d classes", task, split, len(task_labels), scenario.tasks[task])
+
+
+def _sorted_by_label(images: Images, labels: Labels) -> tuple[Images, Labels]:
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    return images[order], labels[order]
+
+
+def _of_labels(images: Images, labels: Labels, wanted: range) -> tuple[Images, Labels]:
+    """A view of the images whose labels lie in a range (they are sorted by label)."""
+    first, last = np.searchsorted(labels, [wanted.start, wanted.stop])
+    return images[first:last], labels[first:last]
+
+
+def _split_classes(
+    images: Images, labels: Labels, per_class: int | None, validation_fraction: float
+) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    """Keep the first images of each class for training, the last share for validation."""
+    counts = np.bincount(labels)
+    position = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    count = np.repeat(counts, counts)
+    held_out = position >= count - np.floor(count * validation_fraction).astype(np.int64)
+    chosen = ~held_out if per_class is None else ~held_out & (position < per_class)
+    if chosen.all():
+        return (images, labels), (images[:0], labels[:0])
+    return (images[chosen], labels[chosen]), (images[held_out], labels[held_out])
+
+
+def _statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of values 0..1."""
+    counts = np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])])
+    shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = shares @ values
+    std = np.sqrt(shares @ values**2 - mean**2)
+    return [round(float(m), 4) for m in mean], [max(round(float(s), 4), 1e-3) for s in std]

@@ -1,0 +1,51 @@
+"""The losses of the paper, as pure functions of tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Non-saturating GAN loss of the discriminator: mean of softplus(fake) + softplus(-real)."""
+    return (F.softplus(fake_logits) + F.softplus(-real_logits)).mean()
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Non-saturating GAN loss of the generator: mean of softplus(-fake)."""
+    return F.softplus(-fake_logits).mean()
+
+
+def r1_penalty(real_logits: Tensor, real_features: Tensor, gamma: float) -> Tensor:
+    """gamma / 2 times the squared gradient norm of D at real samples (Mescheder et al., 2018).
+
+    Args:
+        real_features: input of the discriminator, with ``requires_grad``.
+    """
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_features, create_graph=True)
+    return gamma / 2 * gradient.square().flatten(1).sum(1).mean()
+
+
+def output_distillation(old_logits: Tensor, new_logits: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between the old model's distribution over the old classes and the new model's.
+
+    The new model's softmax runs over all its classes, the sum over the old ones.
+
+    Args:
+        old_logits: (n, old classes).
+        new_logits: (n, old + new classes).
+    """
+    old = F.softmax(old_logits.float() / temperature, dim=1)
+    new = F.log_softmax(new_logits.float() / temperature, dim=1)
+    return -(old * new[:, : old.shape[1]]).sum(1).mean()
+
+
+def feature_distillation(old_features: Tensor, new_features: Tensor) -> Tensor:
+    """Mean over the samples of the L2 norm of the difference of their features."""
+    return (new_features.float() - old_features.float()).flatten(1).norm(dim=1).mean()
+
+
+def image_distillation(old_images: Tensor, new_images: Tensor) -> Tensor:
+    """Mean absolute difference between the new and the old generator's images (same latents)."""
+    return F.l1_loss(new_images, old_images)

@@ -1,0 +1,1 @@
+"""The networks: classifier, generator, discriminator and its augmentation."""

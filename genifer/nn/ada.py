@@ -1,0 +1,241 @@
+"""Adaptive discriminator augmentation (Karras et al., 2020, appendix B), in plain PyTorch.
+
+Geometric operations are collected in one affine map for each image, colour operations
+in another. An image is resampled once: upsampled by 2 with the sym6 low-pass filter,
+read bilinearly where the inverse map points, and downsampled with the mirrored filter.
+Both filters are constant band matrices here (reflection at the border included), so
+that all shapes are independent of what was drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SYM6 = (
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
+)
+"""Low-pass filter of the symlet of order 6 (Daubechies, 1992, table 6.3); its centre is tap 5."""
+CENTRE = 5
+MARGIN = 3
+"""Pixels around the output that the downsampling filter reaches."""
+
+
+class Operation(NamedTuple):
+    """How strongly an operation acts, as a function of a random variate; zero leaves the image as it is."""
+
+    amount: Callable[[Tensor, int], Tensor]
+    normal: bool = False
+    axes: int = 1
+
+
+GEOMETRY: dict[str, Operation] = {
+    "xflip": Operation(lambda u, _: torch.floor(2 * u)),
+    "rotate90": Operation(lambda u, _: torch.floor(4 * u)),
+    "xint": Operation(lambda u, size: torch.round(0.125 * (2 * u - 1) * size), axes=2),
+    "scale": Operation(lambda n, _: 0.2 * n, normal=True),
+    "rotate": Operation(lambda u, _: (2 * u - 1) * math.pi),
+    "aniso": Operation(lambda n, _: 0.2 * n, normal=True),
+    "rotate_again": Operation(lambda u, _: (2 * u - 1) * math.pi),
+    "xfrac": Operation(lambda n, size: 0.125 * n * size, normal=True, axes=2),
+}
+COLOR: dict[str, Operation] = {
+    "brightness": Operation(lambda n, _: 0.2 * n, normal=True),
+    "contrast": Operation(lambda n, _: 0.5 * n, normal=True),
+    "lumaflip": Operation(lambda u, _: torch.floor(2 * u)),
+    "hue": Operation(lambda u, _: (2 * u - 1) * math.pi),
+    "saturation": Operation(lambda n, _: n, normal=True),
+}
+OPERATIONS = GEOMETRY | COLOR
+
+Amounts = dict[str, Tensor]
+"""For each operation the amounts (n, axes) by which it acts on each image."""
+
+
+def draw_amounts(n: int, size: int, probability: Tensor, rng: torch.Generator) -> Amounts:
+    """Draw what happens to each of n images of a side ``size``.
+
+    Each operation acts on each image on its own with the probability; the two
+    rotations each with 1 - sqrt(1 - p), so that one of them acts with p.
+    """
+    device = probability.device
+    columns = sum(operation.axes for operation in OPERATIONS.values())
+    uniform = torch.rand(n, columns, generator=rng, device=device)
+    normal = torch.randn(n, columns, generator=rng, device=device)
+    chance = torch.rand(n, len(OPERATIONS), generator=rng, device=device)
+    of_rotations = 1 - torch.sqrt(1 - probability)
+    amounts: Amounts = {}
+    column = 0
+    for index, (name, operation) in enumerate(OPERATIONS.items()):
+        variate = (normal if operation.normal else uniform)[:, column : column + operation.axes]
+        threshold = of_rotations if name.startswith("rotate_") or name == "rotate" else probability
+        acts = chance[:, index : index + 1] < threshold
+        amounts[name] = torch.where(acts, operation.amount(variate, size), 0.0)
+        column += operation.axes
+    return amounts
+
+
+def augment(images: Tensor, amounts: Amounts) -> Tensor:
+    """Apply drawn operations to images (n, 1 or 3, size, size); differentiable."""
+    if any(name in amounts for name in GEOMETRY):
+        images = _resample(images, *_inverse_map(amounts, len(images), images.device))
+    if any(name in amounts for name in COLOR):
+        images = _recolor(images, *_color_map(amounts, len(images), images.device))
+    return images
+
+
+def _inverse_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where an output point (x, y), counted from the centre, lies in the input.
+
+    Returns:
+        Matrix (n, 2, 2) and offset (n, 2), in pixels.
+    """
+    matrix = torch.eye(2, device=device).repeat(n, 1, 1)
+    offset = torch.zeros(n, 2, device=device)
+    for name in GEOMETRY:
+        if name not in amounts:
+            continue
+        amount = amounts[name]
+        if name in ("xint", "xfrac"):
+            offset = offset - (matrix @ amount[:, :, None]).squeeze(2)
+        else:
+            matrix = matrix @ _linear_inverse(name, amount.squeeze(1))
+    return matrix, offset
+
+
+def _linear_inverse(name: str, amount: Tensor) -> Tensor:
+    zero = torch.zeros_like(amount)
+    match name:
+        case "xflip":
+            rows = (1 - 2 * amount, zero, zero, torch.ones_like(amount))
+        case "scale":
+            rows = (torch.exp2(-amount), zero, zero, torch.exp2(-amount))
+        case "aniso":
+            rows = (torch.exp2(-amount), zero, zero, torch.exp2(amount))
+        case _:
+            angle = amount * (math.pi / 2) if name == "rotate90" else amount
+            rows = (torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle))
+    return torch.stack(rows, dim=1).view(-1, 2, 2)
+
+
+@lru_cache(maxsize=8)
+def _filters(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Upsampling (2 * padded, size) with reflected border, and downsampling (size, 2 * (size + 6))."""
+    taps = [tap / sum(SYM6) for tap in SYM6]
+    border = size - 1
+    padded = size + 2 * border
+    up = torch.zeros(2 * padded, size, dtype=torch.float64)
+    for fine in range(2 * padded):
+        for index, tap in enumerate(taps):
+            coarse, odd = divmod(fine + CENTRE - index, 2)
+            if not odd and 0 <= coarse < padded:
+                mirrored = abs(coarse - border)
+                mirrored = min(mirrored, 2 * border - mirrored)
+                up[fine, mirrored] += 2 * tap
+    down = torch.zeros(size, 2 * (size + 2 * MARGIN), dtype=torch.float64)
+    for coarse in range(size):
+        for index, tap in enumerate(taps):
+            down[coarse, 2 * (coarse + MARGIN) + index - CENTRE] += tap
+    return up.float().to(device), down.float().to(device)
+
+
+def _resample(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    size = images.shape[-1]
+    up, down = _filters(size, images.device)
+    fine = up @ images.float() @ up.t()
+    # Output points in pixels from the centre, half a pixel apart, with a margin for the filter.
+    points = torch.arange(down.shape[1], device=images.device) / 2 - MARGIN - (size - 1) / 2
+    y, x = torch.meshgrid(points, points, indexing="ij")
+    grid = torch.einsum("nij,hwj->nhwi", matrix, torch.stack([x, y], dim=2)) + offset[:, None, None]
+    # To grid_sample's coordinates: fine pixel k of 2 * padded lies at (2 k + 1) / (2 * padded) - 1.
+    padded = size + 2 * (size - 1)
+    index = 2 * (grid + (size - 1) / 2 + (size - 1))
+    grid = (2 * index + 1) / (2 * padded) - 1
+    read = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return down @ read @ down.t()
+
+
+def _color_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
+    identity = torch.eye(3, device=device)
+    axis = torch.full((3, 1), 1 / math.sqrt(3), device=device)
+    along = axis @ axis.t()
+    across = identity - along
+    turn = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device) / math.sqrt(3)
+    matrix = identity.repeat(n, 1, 1)
+    offset = torch.zeros(n, 3, device=device)
+    for name in COLOR:
+        if name not in amounts:
+            continue
+        amount = amounts[name][:, :, None]
+        match name:
+            case "brightness":
+                offset = offset + amount.squeeze(2)
+                continue
+            case "contrast":
+                step = torch.exp2(amount) * identity
+            case "lumaflip":
+                step = identity - 2 * amount * along
+            case "hue":
+                step = along + torch.cos(amount) * across + torch.sin(amount) * turn
+            case _:
+                step = along + torch.exp2(amount) * across
+        matrix = step @ matrix
+        offset = (step @ offset[:, :, None]).squeeze(2)
+    return matrix, offset
+
+
+def _recolor(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    if images.shape[1] == 3:
+        return torch.einsum("nij,njhw->nihw", matrix, images.float()) + offset[:, :, None, None]
+    # A grey image is an RGB image with three equal channels.
+    scale = matrix.sum(2).mean(1).view(-1, 1, 1, 1)
+    return scale * images.float() + offset.mean(1).view(-1, 1, 1, 1)
+
+
+class AdaController:
+    """Steers the probability by how often the discriminator takes real samples for real.
+
+    Every ``interval`` steps the probability moves up if the mean sign of D(real) over
+    those steps is above the target, else down. Nothing waits for the device.
+    """
+
+    def __init__(
+        self,
+        target: float,
+        interval: int,
+        speed_kimg: float,
+        max_probability: float,
+        initial_probability: float,
+        device: torch.device,
+    ) -> None:
+        self.target = target
+        self.interval = interval
+        self.step_size = interval / (speed_kimg * 1000)
+        self.max_probability = max_probability
+        self.probability = torch.tensor(initial_probability, device=device)
+        self.signs = torch.zeros(interval, device=device)
+
+    def update(self, step: int, mean_sign: Tensor) -> None:
+        """Enter the mean sign of D(real) of a step (counted from 0)."""
+        self.signs[step % self.interval] = mean_sign
+        if step % self.interval == 0:
+            move = torch.sign(self.signs.mean() - self.target) * self.step_size
+            self.probability = (self.probability + move).clamp(0, self.max_probability)

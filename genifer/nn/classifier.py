@@ -1,0 +1,149 @@
+"""The classifier: a ResNet for small images, readable at every stage, whose readout grows.
+
+Stage 0 is the image, 1 the stem, 2 to 5 the four residual groups (after their last
+ReLU), 6 the pooled features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POOLED = 6
+"""The last stage: features pooled over the image."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al., 2016)."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 and 1 x 1 convolutions and a shortcut (He et al., 2016)."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.shortcut = _shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
+
+
+ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class Classifier(nn.Module):
+    """A ResNet by stages with one linear readout for all classes so far.
+
+    Args:
+        architecture: a key of `ARCHITECTURES`.
+        width: channels after the stem.
+        in_channels: channels of the image.
+        n_classes: classes that the readout starts with.
+    """
+
+    def __init__(self, architecture: str, width: int, in_channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.description: dict[str, Any] = {
+            "architecture": architecture,
+            "width": width,
+            "in_channels": in_channels,
+        }
+        block, depths = ARCHITECTURES[architecture]
+        stem = nn.Sequential(
+            nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        stages: list[nn.Module] = [stem]
+        channels = width
+        for group, depth in enumerate(depths):
+            blocks: list[nn.Module] = []
+            for index in range(depth):
+                stride = 2 if group > 0 and index == 0 else 1
+                blocks.append(block(channels, width * 2**group, stride))
+                channels = width * 2**group * block.expansion
+            stages.append(nn.Sequential(*blocks))
+        stages.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        self.stages = nn.ModuleList(stages)
+        self.readout = nn.Linear(channels, n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def n_classes(self) -> int:
+        """Classes that the readout knows now."""
+        return self.readout.out_features
+
+    def features(self, x: Tensor, stage: int, *, start: int = 0) -> Tensor:
+        """Features of ``stage``, from an input that is at stage ``start`` (the image).
+
+        Returns:
+            (n, channels, height, width); at stage 6 (n, channels).
+        """
+        for module in self.stages[start:stage]:
+            x = module(x)
+        return x
+
+    def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
+        """(n, classes so far) logits."""
+        return self.readout(self.features(x, POOLED, start=start))
+
+    def features_and_logits(self, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
+        """Features of a stage and the logits, in one pass."""
+        features = self.features(x, stage)
+        return features, self(features, start=stage)
+
+    def feature_shape(self, stage: int, image_size: int) -> tuple[int, int]:
+        """Channels and side of a stage's features, for images of this size."""
+        image = torch.empty(1, self.description["in_channels"], image_size, image_size, device="meta")
+        with torch.device("meta"):
+            twin = Classifier(**self.description, n_classes=1).eval()
+        shape = twin.features(image, stage).shape
+        return shape[1], (shape[2] if len(shape) == 4 else 1)
+
+    @torch.no_grad()
+    def grow(self, n_new: int) -> None:
+        """Add new classes to the readout; rows of the known classes stay as they are."""
+        old = self.readout
+        self.readout = nn.Linear(old.in_features, old.out_features + n_new).to(old.weight.device)
+        self.readout.weight[: old.out_features] = old.weight
+        self.readout.bias[: old.out_features] = old.bias

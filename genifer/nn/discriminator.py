@@ -1,0 +1,103 @@
+"""The discriminator: are these features of a real image of this class?
+
+It never sees an image unless stage 0 is matched: that is the paper's idea.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu
+
+GROUP = 32
+"""Samples that the minibatch standard deviation is taken over, at most."""
+
+POOL = 0
+LAYERS_BY_STAGE: dict[int, tuple[int, ...]] = {
+    0: (2, 2, POOL, 4, 4, POOL, 8, 8, POOL, 8, POOL),
+    1: (1, POOL, 2, 2, POOL, 4, 4, POOL, 8, 8, POOL),
+    2: (1, POOL, 2, 2, POOL, 4, 4, POOL, 8, 8, POOL),
+    3: (2, POOL, 4, 4, POOL, 8, 8, POOL),
+    4: (4, 4, POOL, 8, 8, POOL),
+    5: (8, 8, POOL),
+    6: (),
+}
+"""Convolutions (channels as a multiple of the width) and poolings in front, by matched stage.
+
+Stages 0, 3 and 4 are the published ones; the others continue their pattern.
+"""
+
+
+class Discriminator(nn.Module):
+    """Conditional projection discriminator (Miyato and Koyama, 2018) on features of one stage.
+
+    Args:
+        n_classes: classes of the whole scenario.
+        stage: the matched stage, 0 to 6.
+        in_channels: channels of its features.
+        side: side of its features; pooling stops at 2 x 2, so small images need less of it.
+        width: the layers have 1 to 8 times as many channels.
+    """
+
+    def __init__(self, n_classes: int, stage: int, in_channels: int, side: int, width: int) -> None:
+        super().__init__()
+        self.description: dict[str, Any] = {
+            "n_classes": n_classes,
+            "stage": stage,
+            "in_channels": in_channels,
+            "side": side,
+            "width": width,
+        }
+        convs: list[EqualizedConv2d] = []
+        self.pool_after: list[bool] = []
+        channels = in_channels
+        for multiple in LAYERS_BY_STAGE[stage]:
+            if multiple == POOL:
+                if side > 2:
+                    self.pool_after[-1] = True
+                    side //= 2
+            else:
+                convs.append(EqualizedConv2d(channels, multiple * width))
+                self.pool_after.append(False)
+                channels = multiple * width
+        self.convs = nn.ModuleList(convs)
+        self.last_conv = EqualizedConv2d(channels + 1, 8 * width)
+        self.dense = EqualizedLinear(8 * width * side * side, 8 * width)
+        self.to_embedding = EqualizedLinear(8 * width, 2 * width)
+        self.class_embedding = ClassEmbedding(n_classes, 2 * width, bias=False)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """(n,) logits, above zero for real, for features (n, channels[, side, side]) and labels (n,)."""
+        x = features if features.dim() == 4 else features[:, :, None, None]
+        for conv, pool in zip(self.convs, self.pool_after, strict=True):
+            x = leaky_relu(conv(x))
+            if pool:
+                x = F.avg_pool2d(x, 2)
+        x = torch.cat([x, minibatch_deviation(x)], dim=1)
+        x = leaky_relu(self.last_conv(x)).flatten(1)
+        x = self.to_embedding(leaky_relu(self.dense(x)))
+        projection = self.class_embedding(labels)
+        return (x * projection).sum(1) / math.sqrt(x.shape[1])
+
+
+def minibatch_deviation(x: Tensor) -> Tensor:
+    """One channel that tells how much the samples of a group differ (Karras et al., 2018, section 3).
+
+    Sample i of n is in group i mod (n / G), with G = min(32, n).
+
+    Args:
+        x: (n, channels, height, width), n a multiple of G.
+
+    Returns:
+        (n, 1, height, width), constant over a group.
+    """
+    n, _, height, width = x.shape
+    size = min(GROUP, n)
+    groups = x.float().unflatten(0, (size, n // size))
+    deviation = torch.sqrt(groups.var(dim=0, unbiased=False) + 1e-8).mean(dim=(1, 2, 3))
+    return deviation.to(x.dtype).repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)

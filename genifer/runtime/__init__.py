@@ -1,0 +1,1 @@
+"""Devices, seeds, files and progress: nothing here knows about learning."""

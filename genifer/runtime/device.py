@@ -1,0 +1,41 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from genifer.errors import GeniferError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device for ``runtime.device``.
+
+    Raises:
+        GeniferError: ``cuda`` on a machine where PyTorch finds no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise GeniferError(
+            "runtime.device: cuda, but PyTorch finds no CUDA device here; set runtime.device: cpu, "
+            "or run on a machine with a GPU and its driver (nvidia-smi shows them)"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def configure(device: torch.device, precision: str) -> None:
+    """Set PyTorch up for one stage: TF32 only where it was asked for."""
+    tf32 = precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    torch.set_flush_denormal(True)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 for convolutions and products where it was asked for, else nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()

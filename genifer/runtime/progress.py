@@ -1,0 +1,68 @@
+"""Progress of a long loop: a bar on a terminal, a line now and then in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    def __init__(self, title: str, steps: int) -> None:
+        self.title = title
+        self.steps = steps
+        self.console = Console(stderr=True)
+        self.bar: RichProgress | None = None
+        if self.console.is_terminal:
+            self.bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[scalars]}"),
+                console=self.console,
+            )
+        self.text = ""
+        self.shown_at = 0.0
+        self.began = 0.0
+
+    def start(self) -> None:
+        self.began = self.shown_at = time.monotonic()
+        if self.bar is not None:
+            self.task = self.bar.add_task(self.title, total=self.steps, speed="", scalars="")
+            self.bar.start()
+        else:
+            self._line(f"{self.steps:,} steps")
+
+    def update(self, done: int, scalars: Mapping[str, float] | None) -> None:
+        """Report steps done; ``scalars`` are shown when they are given, and kept until then."""
+        if scalars is not None:
+            self.text = " ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+        now = time.monotonic()
+        speed = done / max(now - self.began, 1e-9)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, speed=f"{speed:.1f} steps/s", scalars=self.text)
+        elif now - self.shown_at >= SECONDS_BETWEEN_LINES or done == self.steps:
+            self.shown_at = now
+            left = _duration((self.steps - done) / speed)
+            self._line(f"step {done:,}/{self.steps:,}, {speed:.1f} steps/s, {left} left, {self.text}")
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _line(self, text: str) -> None:
+        print(f"[{self.title}] {text}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,64 @@
+"""Tensors with their description in one safetensors file: data sets and checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from genifer.errors import GeniferError
+from genifer.runtime.files import whole_file
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write tensors and a JSON description; the file appears whole or not at all."""
+    with whole_file(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata={"genifer": json.dumps(description)},
+        )
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors and description; no code of the file is run.
+
+    Raises:
+        GeniferError: the file is missing, damaged, or not of this kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            description = json.loads(metadata["genifer"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise GeniferError(f"{path}: is missing; run the stage that makes it (snakemake does)") from None
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise GeniferError(
+            f"{path}: is not a readable {kind} of genifer ({error}); delete it and run snakemake again"
+        ) from error
+    if description.get("kind") != kind:
+        raise GeniferError(f"{path}: holds a {description.get('kind')}, but a {kind} is needed here")
+    return tensors, description
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+
+
+def load_state(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load a state dict; missing, extra and wrongly shaped entries are named."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise GeniferError(f"{path}: does not fit its own description: {error}") from error

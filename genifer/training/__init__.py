@@ -1,0 +1,1 @@
+"""The three trainings: first classes and bounds (supervised), GAN, next task (genifer)."""

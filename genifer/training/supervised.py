@@ -1,0 +1,74 @@
+"""Training on real images alone: the first task's classifier, and the two bounds.
+
+Finetuning on the new images only is the lower bound of continual learning, joint
+training on all images so far the upper one. Both start from the classifier of the
+task before, as genifer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from genifer.config import ClassifierSettings, TrainingSettings
+from genifer.data.batches import Normalization, TaskData, load_task_data, random_crop_and_flip, shuffled_batches
+from genifer.nn.classifier import Classifier
+from genifer.training.checkpoints import load_classifier, require_classes, save_classifier
+from genifer.training.optimizers import make_optimizer
+from genifer.training.stage import Stage
+
+
+def pretrain_classifier(
+    stage: Stage, network: ClassifierSettings, settings: TrainingSettings, data_path: Path
+) -> None:
+    """Train a new classifier on the first task; writes ``classifier.safetensors``."""
+    rng = stage.start()
+    data = load_task_data([data_path], stage.device)
+    classifier = Classifier(network.architecture, network.width, data.images.shape[1], data.n_new)
+    classifier.to(stage.device, memory_format=torch.channels_last)
+    _fit(stage, settings, classifier, data, rng)
+
+
+def train_on_images(
+    stage: Stage, settings: TrainingSettings, data_paths: Sequence[Path], old_classifier_path: Path
+) -> None:
+    """Grow the old classifier by the last task's classes and train it on the given images.
+
+    Given the last task's images this is finetuning, given those of all tasks so far it
+    is the joint bound (the only training that opens files of other tasks).
+    """
+    rng = stage.start()
+    data = load_task_data(data_paths, stage.device)
+    classifier = load_classifier(old_classifier_path, stage.device).network
+    require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
+    classifier.grow(data.n_new)
+    _fit(stage, settings, classifier, data, rng)
+
+
+def _fit(
+    stage: Stage, settings: TrainingSettings, classifier: Classifier, data: TaskData, rng: torch.Generator
+) -> None:
+    normalize = Normalization(data.mean, data.std).to(stage.device)
+    optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
+    batches = shuffled_batches(data, settings.batch_size, rng)
+    classifier.train()
+    with stage.record(settings.steps) as record:
+        for step in range(settings.steps):
+            pixels, labels = next(batches)
+            images = random_crop_and_flip(
+                normalize(pixels), settings.crop_padding, settings.horizontal_flip, rng
+            )
+            with stage.autocast():
+                logits = classifier(images.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            accuracy = (logits.argmax(1) == labels).float().mean()
+            record.add(step, {"loss": loss, "accuracy": accuracy})
+    save_classifier(stage.output / "classifier.safetensors", classifier, data)
+    record.save()
