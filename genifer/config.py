@@ -364,6 +364,7 @@ class RunSettings(Settings):
 
 
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "check": tuple(RunSettings.model_fields),
     "download_data": ("data.archive_md5",),
     "prepare_data": ("data", "scenario"),
     "pretrain_classifier": ("classifier", "pretrain_classifier", "runtime.precision"),
@@ -404,9 +405,19 @@ def load_settings(path: Path) -> RunSettings:
 def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
     """Check settings that are already a mapping; ``source`` names them in messages."""
     try:
-        return RunSettings.model_validate(content)
+        return RunSettings.model_validate(_merged(RunSettings().model_dump(), content))
     except ValidationError as error:
         raise GeniferError(explain(error, source)) from None
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes laid over the base, block by block, so that a block may state only what differs."""
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(below, value) if both else value
+    return result
 
 
 def explain(error: ValidationError, source: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,31 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises:
         GeniferError: the file is missing, damaged, or not of this kind.
     """
+    with _opened(path, kind) as (file, description):
+        return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
+
+
+def load_description(path: Path, kind: str) -> dict[str, Any]:
+    """Read the description alone."""
+    with _opened(path, kind) as (_, description):
+        return description
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            description = json.loads(metadata["genifer"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            description = json.loads((file.metadata() or {})["genifer"])
+            if description["kind"] == kind:
+                yield file, description
+                return
     except FileNotFoundError:
         raise GeniferError(f"{path}: is missing; run the stage that makes it (snakemake does)") from None
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise GeniferError(
             f"{path}: is not a readable {kind} of genifer ({error}); delete it and run snakemake again"
         ) from error
-    if description.get("kind") != kind:
-        raise GeniferError(f"{path}: holds a {description.get('kind')}, but a {kind} is needed here")
-    return tensors, description
+    raise GeniferError(f"{path}: holds a {description['kind']}, but a {kind} is needed here")
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -62,3 +75,4 @@ def load_state(module: torch.nn.Module, state: dict[str, Tensor], path: Path) ->
         module.load_state_dict(state)
     except RuntimeError as error:
         raise GeniferError(f"{path}: does not fit its own description: {error}") from error
+

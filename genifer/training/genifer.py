@@ -50,7 +50,8 @@ def train_genifer(
         for step in range(settings.steps):
             pixels, labels = next(batches)
             with stage.autocast():
-                replayed, _ = replay(generator, n_replayed, data.n_old, normalize, rng)
+                asked = torch.randint(data.n_old, (n_replayed,), generator=rng, device=stage.device)
+                replayed = replay(generator, asked, normalize, rng)
                 images = random_crop_and_flip(
                     torch.cat([replayed, normalize(pixels)]), settings.crop_padding, settings.horizontal_flip, rng
                 )
@@ -65,18 +66,12 @@ def train_genifer(
 
 
 @torch.no_grad()
-def replay(
-    generator: Generator, n: int, n_old: int, normalize: Normalization, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Images (n, channels, size, size) of old classes and the labels (n,) they were asked for.
-
-    Labels are uniform over the ``n_old`` classes; images are clamped to valid pixels.
-    """
-    device = generator.constant.device
+def replay(generator: Generator, labels: Tensor, normalize: Normalization, rng: torch.Generator) -> Tensor:
+    """Images (n, channels, size, size) of the classes asked for, clamped to valid pixels."""
+    n, device = len(labels), labels.device
     z = torch.randn(n, generator.latent_dim, generator=rng, device=device)
-    labels = torch.randint(n_old, (n,), generator=rng, device=device)
     images = generator(z, labels, generator.draw_noise(n, rng))
-    return normalize.clamp(images.float()), labels
+    return normalize.clamp(images.float())
 
 
 class NextTaskLosses(NamedTuple):

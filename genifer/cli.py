@@ -1,0 +1,337 @@
+"""The one door: a subcommand for each rule of the workflow, each also pleasant by hand.
+
+Modules that import torch are imported inside the commands, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genifer import __version__
+from genifer.config import RunSettings, load_settings, settings_from_slice
+from genifer.errors import GeniferError
+
+if TYPE_CHECKING:
+    from genifer.training.stage import Stage
+
+app = typer.Typer(
+    help="Generative feature-driven image replay for continual learning.\n\n"
+    "Snakemake runs these stages in the right order; each also runs by hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Run file with the settings, such as config/quickstart.yaml.", show_default=False)
+]
+Slice = Annotated[
+    str | None,
+    typer.Option("--settings", help="The stage's settings as JSON, as the workflow passes them; instead of --config.", show_default=False),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu or cuda; instead of runtime.device.", show_default=False)
+]
+StageOutput = Annotated[
+    Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
+]
+TrainData = Annotated[Path, typer.Option("--data", help="Prepared training images of the task.")]
+Classifier = Annotated[Path, typer.Option("--classifier", help="Checkpoint of a classifier.")]
+OldClassifier = Annotated[Path, typer.Option("--old-classifier", help="Classifier after the task before.")]
+OldGan = Annotated[Path, typer.Option("--old-gan", help="GAN after the task before.")]
+
+
+def _settings(config: Path | None, slice_: str | None, stage: str) -> RunSettings:
+    if (config is None) == (slice_ is None):
+        raise GeniferError("give --config with a run file (or, as the workflow does, --settings), not both")
+    return load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
+
+
+def _stage(name: str, seed: int, data: list[Path], output: Path, device: str | None, settings: RunSettings) -> Stage:
+    from genifer.runtime.device import pick_device
+    from genifer.runtime.tensors import load_description
+    from genifer.training.stage import Stage
+
+    return Stage(
+        name=name,
+        seed=seed,
+        task=max(load_description(path, "data set")["task"] for path in data),
+        output=output,
+        device=pick_device(device or settings.runtime.device),
+        precision=settings.runtime.precision,
+        log_every=settings.runtime.log_every,
+    )
+
+
+@app.command()
+def check(config: Config = None, settings: Slice = None, device: Device = None) -> None:
+    """Check settings, data and device before a run, and say how long it will take on a CPU."""
+    from genifer.preflight import preflight
+
+    loaded = _settings(config, settings, "check")
+    preflight(loaded, device or loaded.runtime.device)
+
+
+@app.command()
+def download_data(
+    output: Annotated[Path, typer.Option("--output", help="Where the archive goes.")],
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Download CIFAR-100; an interrupted download goes on where it stopped."""
+    from genifer.data.download import download_cifar100
+
+    download_cifar100(output, _settings(config, settings, "download_data").data.archive_md5)
+
+
+@app.command()
+def prepare_data(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the prepared files, one a task and split.")],
+    archive: Annotated[
+        Path | None, typer.Option("--archive", help="The downloaded archive; not needed where data.archive is set.", show_default=False)
+    ] = None,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Split a data set into tasks: one file of uint8 images a task and split."""
+    from genifer.data.prepare import prepare_data
+
+    loaded = _settings(config, settings, "prepare_data")
+    prepare_data(loaded.data, loaded.scenario, archive, output)
+
+
+@app.command()
+def pretrain_classifier(
+    data: TrainData,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Train the classifier on the first task."""
+    from genifer.training import supervised
+
+    loaded = _settings(config, settings, "pretrain_classifier")
+    stage = _stage("pretrain_classifier", seed, [data], output, device, loaded)
+    supervised.pretrain_classifier(stage, loaded.classifier, loaded.pretrain_classifier, data)
+
+
+@app.command()
+def pretrain_gan(
+    data: TrainData,
+    classifier: Classifier,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Train the GAN on the first task, against the classifier's features."""
+    from genifer.training import gan
+
+    loaded = _settings(config, settings, "pretrain_gan")
+    stage = _stage("pretrain_gan", seed, [data], output, device, loaded)
+    gan.pretrain_gan(stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier)
+
+
+@app.command()
+def train_genifer(
+    data: TrainData,
+    old_classifier: OldClassifier,
+    old_gan: OldGan,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Train the classifier on a later task's images and on replayed ones."""
+    from genifer.training import genifer
+
+    loaded = _settings(config, settings, "train_genifer")
+    stage = _stage("train_genifer", seed, [data], output, device, loaded)
+    genifer.train_genifer(stage, loaded.genifer, data, old_classifier, old_gan)
+
+
+@app.command()
+def train_gan(
+    data: TrainData,
+    classifier: Classifier,
+    old_gan: OldGan,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Train the GAN on to a later task's classes."""
+    from genifer.training import gan
+
+    loaded = _settings(config, settings, "train_gan")
+    stage = _stage("train_gan", seed, [data], output, device, loaded)
+    gan.train_gan(stage, loaded.gan, loaded.train_gan, data, classifier, old_gan)
+
+
+@app.command()
+def train_finetune(
+    data: TrainData,
+    old_classifier: OldClassifier,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Lower bound: train the classifier on a later task's images only."""
+    from genifer.training.supervised import train_on_images
+
+    loaded = _settings(config, settings, "train_finetune")
+    stage = _stage("train_finetune", seed, [data], output, device, loaded)
+    train_on_images(stage, loaded.finetune, [data], old_classifier)
+
+
+@app.command()
+def train_joint(
+    data: Annotated[list[Path], typer.Option("--data", help="Prepared training images, once for each task so far.")],
+    old_classifier: OldClassifier,
+    output: StageOutput,
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Upper bound: train the classifier on the images of all tasks so far."""
+    from genifer.training.supervised import train_on_images
+
+    loaded = _settings(config, settings, "train_joint")
+    stage = _stage("train_joint", seed, data, output, device, loaded)
+    train_on_images(stage, loaded.joint, data, old_classifier)
+
+
+@app.command()
+def evaluate(
+    method: Annotated[str, typer.Option("--method", help="Name for the column of that name; 'first_task' for what all methods share.")],
+    classifier: Classifier,
+    data: Annotated[list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")],
+    output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Count the right answers on the test images of every task so far."""
+    from genifer.evaluation.accuracy import evaluate
+    from genifer.runtime.device import pick_device
+
+    loaded = _settings(config, settings, "evaluate")
+    evaluate(
+        loaded.evaluation, method, seed, classifier, data, output, pick_device(device or loaded.runtime.device)
+    )
+
+
+@app.command()
+def tabulate(
+    method: Annotated[list[str], typer.Option("--method", help="A method of the run; once for each.")],
+    evaluation: Annotated[list[Path], typer.Option("--evaluation", help="A CSV file of evaluate; once for each.")],
+    accuracy: Annotated[Path, typer.Option("--accuracy", help="accuracy.csv to write.")],
+    summary: Annotated[Path, typer.Option("--summary", help="summary.csv to write.")],
+) -> None:
+    """Collect evaluations into accuracy.csv and summary.csv."""
+    from genifer.evaluation.tables import tabulate
+
+    tabulate(method, evaluation, accuracy, summary)
+
+
+@app.command()
+def plot_accuracy(
+    accuracy: Annotated[Path, typer.Option("--accuracy", help="accuracy.csv of a run.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the plots.")],
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw accuracy over classes, the accuracy matrix of each method, and forgetting."""
+    from genifer.evaluation import plots
+
+    plots.plot_accuracy(_settings(config, settings, "plot").plots, accuracy, output)
+
+
+@app.command()
+def plot_replay(
+    gan: Annotated[Path, typer.Option("--gan", help="Checkpoint of a GAN.")],
+    classifier: Annotated[Path, typer.Option("--classifier", help="The classifier that it was trained against.")],
+    data: Annotated[Path, typer.Option("--data", help="Any prepared file of the run, for the class names.")],
+    output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw a palette of replayed images: one column a class."""
+    from genifer.evaluation import plots
+
+    plots.plot_replay(_settings(config, settings, "plot").plots, seed, gan, classifier, data, output)
+
+
+@app.command()
+def plot_training(
+    metrics: Annotated[list[str], typer.Option("--metrics", help="NAME=PATH of a training's metrics.csv; once for each.")],
+    output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw the curves of trainings: one panel a scalar, one line a training."""
+    from genifer.evaluation import plots
+
+    pairs = []
+    for entry in metrics:
+        name, equals, path = entry.partition("=")
+        if not equals:
+            raise GeniferError(f"--metrics: '{entry}' must be NAME=PATH")
+        pairs.append((name, Path(path)))
+    plots.plot_training(_settings(config, settings, "plot").plots, pairs, output)
+
+
+@app.command()
+def summary(config: Config = None, run: Annotated[str | None, typer.Option("--run", help="Name of a run, instead of --config.", show_default=False)] = None) -> None:
+    """Print a run's table of methods and where its plots are."""
+    import pandas as pd
+
+    from genifer.evaluation.tables import summary_text
+
+    if (config is None) == (run is None):
+        raise GeniferError("give --config with a run file, or --run with a run's name")
+    folder = Path("results") / (run or load_settings(config).run)  # type: ignore[arg-type]
+    table = folder / "summary.csv"
+    if not table.is_file():
+        raise GeniferError(f"{table}: is missing; run snakemake with this run file first")
+    typer.echo(f"{summary_text(pd.read_csv(table))}\n(accuracies in %)\n")
+    typer.echo(f"tables  {folder / 'accuracy.csv'}, {table}\nplots   {folder / 'plots'}/")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genifer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line; a `GeniferError` is one message and exit code 1."""
+    try:
+        app()
+    except GeniferError as error:
+        typer.secho(f"genifer: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Accuracy after every task, its tables and its plots."""

@@ -1,0 +1,60 @@
+"""How many test images of each task a classifier gets right."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from genifer.config import EvaluationSettings
+from genifer.data.batches import load_task_data
+from genifer.errors import GeniferError
+from genifer.runtime.device import configure
+from genifer.runtime.files import whole_file
+from genifer.training.checkpoints import load_classifier
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
+
+FIRST_TASK = "first_task"
+"""In place of a method: the evaluation after task 0, which all methods share."""
+
+
+@torch.inference_mode()
+def evaluate(
+    settings: EvaluationSettings,
+    method: str,
+    seed: int,
+    classifier_path: Path,
+    data_paths: Sequence[Path],
+    output: Path,
+    device: torch.device,
+) -> None:
+    """Write a row for each of the tasks whose images are given; the softmax is over all classes so far.
+
+    Args:
+        data_paths: prepared files of the tasks 0 to t in order.
+    """
+    configure(device, "fp32")
+    trained = load_classifier(classifier_path, device)
+    classifier = trained.network.eval()
+    rows = []
+    for eval_task, path in enumerate(data_paths):
+        data = load_task_data([path], device)
+        if data.task != eval_task:
+            raise GeniferError(f"{path}: holds task {data.task}; give the files of tasks 0, 1, ... in order")
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        for images, labels in zip(
+            data.images.split(settings.batch_size), data.labels.split(settings.batch_size), strict=True
+        ):
+            normalized = trained.normalization(images).contiguous(memory_format=torch.channels_last)
+            correct += (classifier(normalized).argmax(1) == labels).sum()
+        n_test, n_correct = len(data.labels), int(correct)
+        rows.append([method, seed, len(data_paths) - 1, eval_task, data.n_new, n_test, n_correct, n_correct / n_test])
+        log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
+    with whole_file(output) as temporary:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False, float_format="%.6f")

@@ -1,0 +1,114 @@
+"""accuracy.csv and summary.csv of a run, and the metrics that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from genifer.evaluation.accuracy import COLUMNS, FIRST_TASK
+from genifer.runtime.files import whole_file
+
+METRICS = (
+    "average_incremental_accuracy",
+    "average_incremental_accuracy_with_first_task",
+    "final_accuracy",
+    "forgetting",
+)
+
+
+def tabulate(methods: Sequence[str], evaluations: Sequence[Path], accuracy_path: Path, summary_path: Path) -> None:
+    """Collect evaluations into ``accuracy.csv`` and ``summary.csv``."""
+    accuracy = collect(methods, evaluations)
+    with whole_file(accuracy_path) as temporary:
+        accuracy.to_csv(temporary, index=False, float_format="%.6f")
+    with whole_file(summary_path) as temporary:
+        summarize(accuracy).to_csv(temporary, index=False, float_format="%.6f")
+
+
+def collect(methods: Sequence[str], evaluations: Sequence[Path]) -> pd.DataFrame:
+    """One table; the evaluation of the shared first task appears under every method."""
+    rows = pd.concat([pd.read_csv(path) for path in evaluations], ignore_index=True)
+    shared = rows[rows["method"] == FIRST_TASK]
+    own = rows[rows["method"] != FIRST_TASK]
+    table = pd.concat([own, *(shared.assign(method=method) for method in methods)])
+    rank = {method: index for index, method in enumerate(methods)}
+    table = table.sort_values(
+        ["method", "seed", "after_task", "eval_task"],
+        key=lambda column: column.map(rank) if column.name == "method" else column,
+    )
+    return table[COLUMNS].reset_index(drop=True)
+
+
+def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Share of right answers over all test images of the classes seen so far, after each task.
+
+    Returns:
+        Columns method, seed, after_task, classes_seen, accuracy.
+    """
+    grouped = accuracy.groupby(["method", "seed", "after_task"], sort=False)[["n_classes", "n_test", "n_correct"]].sum()
+    table = grouped.reset_index().rename(columns={"n_classes": "classes_seen"})
+    table["accuracy"] = table["n_correct"] / table["n_test"]
+    return table[["method", "seed", "after_task", "classes_seen", "accuracy"]]
+
+
+def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """For each task but the last: its best accuracy before the last task, less that after it.
+
+    The definition of Chaudhry et al. (2018), section 3.
+
+    Returns:
+        Columns method, seed, eval_task, forgetting.
+    """
+    last = accuracy["after_task"].max()
+    before = accuracy[(accuracy["after_task"] < last)]
+    best = before.groupby(["method", "seed", "eval_task"], sort=False)["accuracy"].max()
+    end = accuracy[accuracy["after_task"] == last].set_index(["method", "seed", "eval_task"])["accuracy"]
+    return (best - end.reindex(best.index)).rename("forgetting").reset_index()
+
+
+def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """One row a method: mean and sample standard deviation over the seeds of each metric.
+
+    A value that does not exist is empty: the deviation of a single seed, or an average
+    over later tasks where there is but one task.
+    """
+    steps = incremental_accuracy(accuracy)
+    keys = ["method", "seed"]
+    later = steps[steps["after_task"] > 0]
+    last = steps[steps["after_task"] == steps["after_task"].max()]
+    per_seed = pd.DataFrame(
+        {
+            "average_incremental_accuracy": later.groupby(keys, sort=False)["accuracy"].mean(),
+            "average_incremental_accuracy_with_first_task": steps.groupby(keys, sort=False)["accuracy"].mean(),
+            "final_accuracy": last.set_index(keys)["accuracy"],
+            "forgetting": forgetting(accuracy).groupby(keys, sort=False)["forgetting"].mean(),
+        }
+    )
+    rows = []
+    for method in dict.fromkeys(accuracy["method"]):
+        values = per_seed.loc[method]
+        row: dict[str, object] = {"method": method, "n_seeds": len(values)}
+        for name in METRICS:
+            row[f"{name}_mean"] = values[name].mean()
+            row[f"{name}_std"] = values[name].std(ddof=1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summary_text(summary: pd.DataFrame) -> str:
+    """The summary as a table for people, in per cent."""
+
+    def cell(row: pd.Series, name: str) -> str:
+        mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+        if pd.isna(mean):
+            return "-"
+        return f"{100 * mean:.1f}" if pd.isna(std) else f"{100 * mean:.1f} +- {100 * std:.1f}"
+
+    header = ["method", "seeds", "average incremental", "with first task", "final", "forgetting"]
+    lines = [header]
+    for _, row in summary.iterrows():
+        lines.append([str(row["method"]), str(row["n_seeds"]), *(cell(row, name) for name in METRICS)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,50 @@
+# Data: the archive, if the data set has one to download, and one file a task and split.
+DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
+SPLITS = ["train", "test"] + (
+    ["validation"] if RUN.data.validation_fraction > 0 else []
+)
+NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None
+
+
+rule download_data:
+    """Download CIFAR-100; what arrived before an interruption is kept."""
+    output:
+        archive=protected(DOWNLOADED),
+    params:
+        settings=settings_of("download_data"),
+    log:
+        "results/downloads/download_data.log",
+    benchmark:
+        "results/downloads/download_data.benchmark.tsv"
+    retries: 3
+    localrule: True
+    shell:
+        """
+        genifer download-data \
+            --output {output.archive:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule prepare_data:
+    """Split the data set into tasks."""
+    input:
+        archive=DOWNLOADED if NEEDS_DOWNLOAD else [],
+    output:
+        [path for split in SPLITS for path in images_of(split, TASKS)],
+    params:
+        settings=settings_of("prepare_data"),
+        folder=f"{RESULTS}/data",
+        archive=f"--archive {DOWNLOADED}" if NEEDS_DOWNLOAD else "",
+    log:
+        f"{RESULTS}/data/prepare_data.log",
+    benchmark:
+        f"{RESULTS}/data/prepare_data.benchmark.tsv"
+    shell:
+        """
+        genifer prepare-data {params.archive} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,217 @@
+# Evaluation after every task, the run's tables and its plots.
+EVALUATED = RUN.evaluation.split
+
+
+def evaluated_images(wildcards):
+    return images_of(EVALUATED, range(int(wildcards.task) + 1))
+
+
+def classifier_of_task(wildcards):
+    folder = f"{RESULTS}/seed_{wildcards.seed}/{wildcards.method}/task_{wildcards.task}"
+    return f"{folder}/train_{wildcards.method}/classifier.safetensors"
+
+
+def evaluations():
+    shared = [first_task(seed, "evaluate/accuracy.csv") for seed in RUN.seeds]
+    return shared + expand(
+        f"{NEXT_TASK}/evaluate/accuracy.csv",
+        method=RUN.methods,
+        seed=RUN.seeds,
+        task=LATER_TASKS,
+    )
+
+
+def trainings_of_classifiers():
+    """Name and metrics of each training of a classifier."""
+    named = {
+        f"seed {seed}: first task": first_task(seed, "pretrain_classifier/metrics.csv")
+        for seed in RUN.seeds
+    }
+    for seed in RUN.seeds:
+        for method in RUN.methods:
+            for task in LATER_TASKS:
+                folder = f"{RESULTS}/seed_{seed}/{method}/task_{task}"
+                path = f"{folder}/train_{method}/metrics.csv"
+                named[f"seed {seed}: {method}, task {task}"] = path
+    return named
+
+
+def trainings_of_gans():
+    """Name and metrics of each training of a GAN."""
+    named = {}
+    for seed in RUN.seeds:
+        for task in gan_tasks():
+            stage = (
+                "first_task/pretrain_gan"
+                if task == 0
+                else f"genifer/task_{task}/train_gan"
+            )
+            path = f"{RESULTS}/seed_{seed}/{stage}/metrics.csv"
+            named[f"seed {seed}: task {task}"] = path
+    return named
+
+
+TRAININGS = {
+    "classifiers": trainings_of_classifiers(),
+    "gans": trainings_of_gans(),
+}
+
+
+def gan_of_task(wildcards):
+    if int(wildcards.task) == 0:
+        return first_task(wildcards.seed, "pretrain_gan/gan.safetensors")
+    folder = f"{RESULTS}/seed_{wildcards.seed}/genifer/task_{wildcards.task}"
+    return f"{folder}/train_gan/gan.safetensors"
+
+
+rule evaluate_first_task:
+    """Evaluate the classifier that all methods share."""
+    input:
+        classifier=rules.pretrain_classifier.output.classifier,
+        data=images_of(EVALUATED, [0]),
+    output:
+        accuracy=f"{FIRST_TASK}/evaluate/accuracy.csv",
+    params:
+        settings=settings_of("evaluate"),
+    log:
+        f"{FIRST_TASK}/evaluate/log.txt",
+    benchmark:
+        f"{FIRST_TASK}/evaluate/benchmark.tsv"
+    shell:
+        """
+        genifer evaluate --method first_task --seed {wildcards.seed} --device {DEVICE} \
+            --classifier {input.classifier:q} \
+            --data {input.data:q} \
+            --output {output.accuracy:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule evaluate:
+    """Evaluate a method on the test images of every task so far."""
+    input:
+        classifier=classifier_of_task,
+        data=evaluated_images,
+    output:
+        accuracy=f"{NEXT_TASK}/evaluate/accuracy.csv",
+    params:
+        settings=settings_of("evaluate"),
+        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
+    log:
+        f"{NEXT_TASK}/evaluate/log.txt",
+    benchmark:
+        f"{NEXT_TASK}/evaluate/benchmark.tsv"
+    shell:
+        """
+        genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {DEVICE} \
+            --classifier {input.classifier:q} \
+            {params.data} \
+            --output {output.accuracy:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule tabulate:
+    """Collect the evaluations of all methods, seeds and tasks."""
+    input:
+        evaluations=evaluations(),
+    output:
+        accuracy=f"{RESULTS}/accuracy.csv",
+        summary=f"{RESULTS}/summary.csv",
+    params:
+        settings=settings_of("tabulate"),
+        methods=" ".join(f"--method {method}" for method in RUN.methods),
+        evaluations=lambda wildcards, input: " ".join(
+            f"--evaluation {path}" for path in input.evaluations
+        ),
+    log:
+        f"{RESULTS}/logs/tabulate.log",
+    benchmark:
+        f"{RESULTS}/logs/tabulate.benchmark.tsv"
+    shell:
+        """
+        genifer tabulate {params.methods} {params.evaluations} \
+            --accuracy {output.accuracy:q} \
+            --summary {output.summary:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule plot_accuracy:
+    """Draw accuracy over classes, the accuracy matrices, and forgetting."""
+    input:
+        accuracy=rules.tabulate.output.accuracy,
+    output:
+        accuracy_plots(),
+    params:
+        settings=settings_of("plot"),
+        folder=f"{RESULTS}/plots",
+    log:
+        f"{RESULTS}/logs/plot_accuracy.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_accuracy.benchmark.tsv"
+    shell:
+        """
+        genifer plot-accuracy \
+            --accuracy {input.accuracy:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule plot_replay:
+    """Draw what the GAN replays after a task: one column a class."""
+    input:
+        gan=gan_of_task,
+        classifier=rules.pretrain_classifier.output.classifier,
+        data=images_of("test", [0]),
+    output:
+        pictures("replay_seed_{seed}_task_{task}"),
+    params:
+        settings=settings_of("plot"),
+        picture=subpath(output[0], strip_suffix=".png"),
+    log:
+        f"{RESULTS}/logs/plot_replay_seed_{{seed}}_task_{{task}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_replay_seed_{{seed}}_task_{{task}}.benchmark.tsv"
+    shell:
+        """
+        genifer plot-replay --seed {wildcards.seed} \
+            --gan {input.gan:q} \
+            --classifier {input.classifier:q} \
+            --data {input.data:q} \
+            --output {params.picture:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule plot_training:
+    """Draw the training curves of all classifiers, or of all GANs."""
+    input:
+        metrics=lambda wildcards: list(TRAININGS[wildcards.kind].values()),
+    output:
+        pictures("training_{kind}"),
+    wildcard_constraints:
+        kind="classifiers|gans",
+    params:
+        settings=settings_of("plot"),
+        metrics=lambda wildcards: " ".join(
+            f"--metrics '{name}={path}'"
+            for name, path in TRAININGS[wildcards.kind].items()
+        ),
+        picture=subpath(output[0], strip_suffix=".png"),
+    log:
+        f"{RESULTS}/logs/plot_training_{{kind}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
+    shell:
+        """
+        genifer plot-training {params.metrics} \
+            --output {params.picture:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,187 @@
+# Training: the first task, then genifer and its bounds task by task.
+FIRST_TASK = f"{RESULTS}/seed_{{seed}}/first_task"
+NEXT_TASK = f"{RESULTS}/seed_{{seed}}/{{method}}/task_{{task}}"
+
+
+def next_task(method):
+    """The folder of a method's task, with the method filled in."""
+    return NEXT_TASK.replace("{method}", method)
+
+
+def images_of_task(wildcards):
+    return images_of("train", [wildcards.task])
+
+
+def images_so_far(wildcards):
+    return images_of("train", range(int(wildcards.task) + 1))
+
+
+rule pretrain_classifier:
+    """Train the classifier on the first task; all methods share it."""
+    input:
+        data=images_of("train", [0]),
+    output:
+        classifier=f"{FIRST_TASK}/pretrain_classifier/classifier.safetensors",
+        metrics=f"{FIRST_TASK}/pretrain_classifier/metrics.csv",
+    params:
+        settings=settings_of("pretrain_classifier"),
+        folder=subpath(output.classifier, parent=True),
+    log:
+        f"{FIRST_TASK}/pretrain_classifier/log.txt",
+    benchmark:
+        f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer pretrain-classifier --seed {wildcards.seed} --device {DEVICE} \
+            --data {input.data:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pretrain_gan:
+    """Train the GAN on the first task, against the classifier's features."""
+    input:
+        data=images_of("train", [0]),
+        classifier=rules.pretrain_classifier.output.classifier,
+    output:
+        gan=f"{FIRST_TASK}/pretrain_gan/gan.safetensors",
+        metrics=f"{FIRST_TASK}/pretrain_gan/metrics.csv",
+    params:
+        settings=settings_of("pretrain_gan"),
+        folder=subpath(output.gan, parent=True),
+    log:
+        f"{FIRST_TASK}/pretrain_gan/log.txt",
+    benchmark:
+        f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer pretrain-gan --seed {wildcards.seed} --device {DEVICE} \
+            --data {input.data:q} \
+            --classifier {input.classifier:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule train_genifer:
+    """Train the classifier on a later task's images and on replayed ones."""
+    input:
+        data=images_of_task,
+        old_classifier=previous_classifier("genifer"),
+        old_gan=previous_gan,
+    output:
+        classifier=f"{next_task('genifer')}/train_genifer/classifier.safetensors",
+        metrics=f"{next_task('genifer')}/train_genifer/metrics.csv",
+    params:
+        settings=settings_of("train_genifer"),
+        folder=subpath(output.classifier, parent=True),
+    log:
+        f"{next_task('genifer')}/train_genifer/log.txt",
+    benchmark:
+        f"{next_task('genifer')}/train_genifer/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer train-genifer --seed {wildcards.seed} --device {DEVICE} \
+            --data {input.data:q} \
+            --old-classifier {input.old_classifier:q} \
+            --old-gan {input.old_gan:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule train_gan:
+    """Train the GAN on to a later task's classes."""
+    input:
+        data=images_of_task,
+        classifier=rules.train_genifer.output.classifier,
+        old_gan=previous_gan,
+    output:
+        gan=f"{next_task('genifer')}/train_gan/gan.safetensors",
+        metrics=f"{next_task('genifer')}/train_gan/metrics.csv",
+    params:
+        settings=settings_of("train_gan"),
+        folder=subpath(output.gan, parent=True),
+    log:
+        f"{next_task('genifer')}/train_gan/log.txt",
+    benchmark:
+        f"{next_task('genifer')}/train_gan/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer train-gan --seed {wildcards.seed} --device {DEVICE} \
+            --data {input.data:q} \
+            --classifier {input.classifier:q} \
+            --old-gan {input.old_gan:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule train_finetune:
+    """Lower bound: train the classifier on a later task's images only."""
+    input:
+        data=images_of_task,
+        old_classifier=previous_classifier("finetune"),
+    output:
+        classifier=f"{next_task('finetune')}/train_finetune/classifier.safetensors",
+        metrics=f"{next_task('finetune')}/train_finetune/metrics.csv",
+    params:
+        settings=settings_of("train_finetune"),
+        folder=subpath(output.classifier, parent=True),
+    log:
+        f"{next_task('finetune')}/train_finetune/log.txt",
+    benchmark:
+        f"{next_task('finetune')}/train_finetune/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer train-finetune --seed {wildcards.seed} --device {DEVICE} \
+            --data {input.data:q} \
+            --old-classifier {input.old_classifier:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule train_joint:
+    """Upper bound: train the classifier on the images of all tasks so far."""
+    input:
+        data=images_so_far,
+        old_classifier=previous_classifier("joint"),
+    output:
+        classifier=f"{next_task('joint')}/train_joint/classifier.safetensors",
+        metrics=f"{next_task('joint')}/train_joint/metrics.csv",
+    params:
+        settings=settings_of("train_joint"),
+        folder=subpath(output.classifier, parent=True),
+        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
+    log:
+        f"{next_task('joint')}/train_joint/log.txt",
+    benchmark:
+        f"{next_task('joint')}/train_joint/benchmark.tsv"
+    resources:
+        gpu=1,
+    shell:
+        """
+        genifer train-joint --seed {wildcards.seed} --device {DEVICE} \
+            {params.data} \
+            --old-classifier {input.old_classifier:q} \
+            --output {params.folder:q} \
+            --settings {params.settings:q} \
+            2>&1 | tee {log:q}
+        """
