@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genifer import __version__
-from genifer.config import RunSettings, load_settings, settings_from_slice
+from genifer.config import RunSettings, load_settings, parse_settings, settings_from_json, settings_from_slice
 from genifer.errors import GeniferError
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def _stage(name: str, seed: int, data: list[Path], output: Path, device: str | N
         output=output,
         device=pick_device(device or settings.runtime.device),
         precision=settings.runtime.precision,
-        log_every=settings.runtime.log_every,
     )
 
 
@@ -75,7 +74,10 @@ def check(config: Config = None, settings: Slice = None, device: Device = None) 
     """Check settings, data and device before a run, and say how long it will take on a CPU."""
     from genifer.preflight import preflight
 
-    loaded = _settings(config, settings, "check")
+    if settings is None:
+        loaded = _settings(config, settings, "check")
+    else:
+        loaded = parse_settings(settings_from_json(settings), source="settings")
     preflight(loaded, device or loaded.runtime.device)
 
 
@@ -313,6 +315,19 @@ def summary(config: Config = None, run: Annotated[str | None, typer.Option("--ru
         raise GeniferError(f"{table}: is missing; run snakemake with this run file first")
     typer.echo(f"{summary_text(pd.read_csv(table))}\n(accuracies in %)\n")
     typer.echo(f"tables  {folder / 'accuracy.csv'}, {table}\nplots   {folder / 'plots'}/")
+
+
+@app.command("settings")
+def show_settings(
+    schema: Annotated[bool, typer.Option("--schema", help="Print their JSON schema instead, for editors.")] = False,
+) -> None:
+    """Print all settings with their defaults, the paper's, and what they mean."""
+    import json
+
+    from genifer.defaults import default_run_file
+
+    text = json.dumps(RunSettings.model_json_schema(), indent=2) + "\n" if schema else default_run_file()
+    typer.echo(text, nl=False)
 
 
 def _version(wanted: bool) -> None:

@@ -37,6 +37,8 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
+    """The data set, and how it is prepared."""
+
     dataset: Literal["cifar100", "digits", "image_folder"] = Field(
         "cifar100",
         description="cifar100 (downloaded), digits (scikit-learn's, bundled) or image_folder",
@@ -89,6 +91,8 @@ class DataSettings(Settings):
 
 
 class ScenarioSettings(Settings):
+    """Which classes are learned when."""
+
     tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
         [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
     )
@@ -110,11 +114,17 @@ class ScenarioSettings(Settings):
 
 
 class ClassifierSettings(Settings):
-    architecture: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    """The network that learns the tasks."""
+
+    architecture: Literal["resnet18", "resnet34", "resnet50"] = Field(
+        "resnet18", description="resnet18, resnet34 or resnet50, with a 3 x 3 stem"
+    )
     width: PositiveInt = Field(64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many")
 
 
 class GeneratorSettings(Settings):
+    """The network that makes images to replay."""
+
     latent_dim: PositiveInt = Field(512, description="length of the latent vector z")
     embedding_dim: PositiveInt = Field(256, description="length of the class embedding")
     style_dim: PositiveInt = Field(512, description="length of the style vector w")
@@ -126,14 +136,18 @@ class GeneratorSettings(Settings):
 
 
 class DiscriminatorSettings(Settings):
+    """The network that tells real features from generated ones."""
+
     width: PositiveInt = Field(64, description="the layers have 1 to 8 times as many channels")
 
 
 class OptimizerSettings(Settings):
-    name: Literal["sgd", "adam", "radam"] = "sgd"
-    learning_rate: PositiveFloat = 0.1
+    """Optimiser and learning rate; the rate drops at the milestones."""
+
+    name: Literal["sgd", "adam", "radam"] = Field("sgd", description="sgd, adam or radam")
+    learning_rate: PositiveFloat = Field(0.1, description="at the start")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="sgd only")
-    weight_decay: Weight = Field(5e-4, description="decoupled from the gradient for radam")
+    weight_decay: Weight = Field(5e-4, description="for radam decoupled from the gradient")
     milestones: list[Fraction] = Field(
         [0.3, 0.6, 0.8], description="shares of the steps after which the learning rate drops"
     )
@@ -141,6 +155,8 @@ class OptimizerSettings(Settings):
 
 
 class TrainingSettings(Settings):
+    """What every training of a classifier has."""
+
     steps: PositiveInt = Field(description="optimiser steps")
     batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images a step")
     crop_padding: Annotated[int, Field(ge=0)] = Field(
@@ -154,30 +170,42 @@ RADAM = OptimizerSettings(name="radam", learning_rate=1e-4)
 
 
 class PretrainClassifierSettings(TrainingSettings):
+    """The classifier's training on the first task."""
+
     steps: PositiveInt = Field(78_100, description="optimiser steps (100 epochs in the paper)")
 
 
 class FinetuneSettings(TrainingSettings):
+    """The lower bound: each task's own images only."""
+
     steps: PositiveInt = Field(15_600, description="optimiser steps a task")
     optimizer: OptimizerSettings = RADAM
 
 
 class JointSettings(TrainingSettings):
+    """The upper bound: the images of all tasks so far."""
+
     steps: PositiveInt = Field(78_100, description="optimiser steps a task")
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
 class GeniferSettings(TrainingSettings):
+    """The classifier's training on a later task, from its images and replayed ones."""
+
     steps: PositiveInt = Field(15_600, description="optimiser steps a task (100 epochs in the paper)")
     optimizer: OptimizerSettings = RADAM
     replay_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="share of replayed images in a batch"
     )
-    cross_entropy_weight: Weight = 0.02
+    cross_entropy_weight: Weight = Field(0.02, description="weight of the cross-entropy on real images")
     distillation_weight: Weight = Field(0.98, description="weight of the output distillation")
     temperature: PositiveFloat = Field(1.0, description="of the output distillation")
-    feature_distillation_weight: Weight = 1.0
-    feature_distillation_stage: Annotated[int, Field(ge=0, le=6)] = 4
+    feature_distillation_weight: Weight = Field(
+        1.0, description="weight of the distance to the old classifier's features"
+    )
+    feature_distillation_stage: Annotated[int, Field(ge=0, le=6)] = Field(
+        4, description="stage of these features; 0 is the image, 6 the pooled features"
+    )
     freeze_old_batch_norm: bool = Field(
         False, description="the old classifier normalises with its running statistics, not the batch's"
     )
@@ -200,7 +228,7 @@ class GeniferSettings(TrainingSettings):
 class AdaSettings(Settings):
     """Adaptive discriminator augmentation (Karras et al., 2020)."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="augment what the discriminator sees")
     target: Annotated[float, Field(gt=-1, lt=1)] = Field(
         0.5, description="mean sign of D(real) that the probability is steered to"
     )
@@ -208,8 +236,8 @@ class AdaSettings(Settings):
     speed_kimg: PositiveFloat = Field(
         4.0, description="thousand steps in which the probability can go from 0 to 1"
     )
-    max_probability: Fraction = 0.5
-    initial_probability: Fraction = 0.0
+    max_probability: Fraction = Field(0.5, description="upper end of the probability")
+    initial_probability: Fraction = Field(0.0, description="probability at the start of each training")
 
 
 class GanSettings(Settings):
@@ -218,10 +246,12 @@ class GanSettings(Settings):
     matching_stage: Annotated[int, Field(ge=0, le=6)] = Field(
         4, description="stage of the classifier whose features the GAN matches; 0 is the image"
     )
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        64, description="images a step; an even number up to 32, or a multiple of 32"
+    )
     horizontal_flip: bool = Field(True, description="mirror half of the real images")
-    generator_learning_rate: PositiveFloat = 0.0025
-    discriminator_learning_rate: PositiveFloat = 0.0025
+    generator_learning_rate: PositiveFloat = Field(0.0025, description="of Adam")
+    discriminator_learning_rate: PositiveFloat = Field(0.0025, description="of Adam")
     r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
     r1_interval: PositiveInt = Field(16, description="steps between penalties")
     ema_half_life: PositiveFloat = Field(
@@ -241,6 +271,8 @@ class GanSettings(Settings):
 
 
 class PretrainGanSettings(Settings):
+    """The GAN's training on the first task."""
+
     steps: PositiveInt = Field(250_380, description="steps (642 epochs of 390 batches in the paper)")
     ema_rampup_steps: PositiveFloat = Field(
         125_350.5, description="steps in which the half-life of the average grows to its full length"
@@ -248,8 +280,12 @@ class PretrainGanSettings(Settings):
 
 
 class TrainGanSettings(Settings):
+    """The GAN's training on to a later task's classes."""
+
     steps: PositiveInt = Field(80_028, description="steps (1,026 epochs of 78 batches in the paper)")
-    ema_rampup_steps: PositiveFloat = Field(40_014.0, description="see pretrain_gan")
+    ema_rampup_steps: PositiveFloat = Field(
+        40_014.0, description="steps in which the half-life of the average grows to its full length"
+    )
     distillation_weight: Weight = Field(
         10.0, description="weight of the L1 distance to the old generator's images"
     )
@@ -259,31 +295,42 @@ class TrainGanSettings(Settings):
 
 
 class EvaluationSettings(Settings):
+    """What accuracies are measured on."""
+
     split: Literal["test", "validation"] = Field(
         "test", description="validation to choose settings, test to report them"
     )
-    batch_size: PositiveInt = 500
+    batch_size: PositiveInt = Field(500, description="images at once; no influence on the results")
 
 
 class RuntimeSettings(Settings):
+    """Where and how to compute."""
+
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes a GPU, and a CPU only for runs of a few hours"
     )
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="of convolutions and matrix products; weights, losses and norms stay fp32"
     )
-    log_every: PositiveInt = Field(100, description="steps between two rows of metrics.csv")
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="device: auto refuses a CPU for runs that would take longer"
     )
 
 
 class PlotSettings(Settings):
-    style: Literal["whitegrid", "darkgrid", "white", "ticks"] = "whitegrid"
-    context: Literal["paper", "notebook", "talk", "poster"] = "notebook"
+    """How plots look; changing them redraws, it trains nothing."""
+
+    style: Literal["whitegrid", "darkgrid", "white", "ticks"] = Field(
+        "whitegrid", description="seaborn style: whitegrid, darkgrid, white or ticks"
+    )
+    context: Literal["paper", "notebook", "talk", "poster"] = Field(
+        "notebook", description="seaborn context, the size of text: paper, notebook, talk or poster"
+    )
     palette: str = Field("colorblind", description="seaborn palette, one colour a method")
-    dpi: Annotated[int, Field(ge=50, le=600)] = 150
-    replay_images_per_class: Annotated[int, Field(ge=1, le=32)] = 8
+    dpi: Annotated[int, Field(ge=50, le=600)] = Field(150, description="of the PNG files")
+    replay_images_per_class: Annotated[int, Field(ge=1, le=32)] = Field(
+        8, description="rows of the replay palettes"
+    )
 
     @field_validator("palette")
     @classmethod
@@ -364,7 +411,6 @@ class RunSettings(Settings):
 
 
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
-    "check": tuple(RunSettings.model_fields),
     "download_data": ("data.archive_md5",),
     "prepare_data": ("data", "scenario"),
     "pretrain_classifier": ("classifier", "pretrain_classifier", "runtime.precision"),
@@ -455,12 +501,19 @@ def stage_settings(settings: RunSettings, stage: str) -> dict[str, Any]:
     return slice_
 
 
-def settings_from_slice(text: str, stage: str) -> RunSettings:
-    """The settings of a stage from the JSON that the workflow passes; the rest are defaults."""
+def settings_from_json(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise GeniferError(f"--settings is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise GeniferError("--settings must be a JSON object")
+    return content
+
+
+def settings_from_slice(text: str, stage: str) -> RunSettings:
+    """The settings of a stage from the JSON that the workflow passes; the rest are defaults."""
+    content = settings_from_json(text)
     recipe = content.pop("recipe", None)
     if recipe != RECIPES[stage]:
         raise GeniferError(

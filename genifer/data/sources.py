@@ -139,6 +139,19 @@ def _image_folder(path: Path, settings: DataSettings) -> Source:
 
 def _class_folders(root: Path, settings: DataSettings, shown: Path | None = None) -> Source:
     shown = shown or root
+    root, names = class_folders(root, shown)
+    train = _read_split(root / "train", names, settings, shown)
+    test = _read_split(root / "test", names, settings, shown)
+    return Source(names, *train, *test)
+
+
+def class_folders(root: Path, shown: Path | None = None) -> tuple[Path, list[str]]:
+    """The folder that holds train/ and test/ (root, or the one folder in it), and the class names.
+
+    Args:
+        shown: how messages name the folder, where it is a temporary one.
+    """
+    shown = shown or root
     if not (root / "train").is_dir():
         inner = [entry for entry in sorted(root.iterdir()) if (entry / "train").is_dir()]
         if len(inner) == 1:
@@ -146,14 +159,11 @@ def _class_folders(root: Path, settings: DataSettings, shown: Path | None = None
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise GeniferError(f"data.archive: {shown} has no folder '{split}'; it must hold train/<class>/* and test/<class>/*")
-    classes = {split: _folders(root / split) for split in ("train", "test")}
-    if classes["train"] != classes["test"]:
-        odd = sorted(set(classes["train"]) ^ set(classes["test"]))
+    train, test = _folders(root / "train"), _folders(root / "test")
+    if train != test:
+        odd = sorted(set(train) ^ set(test))
         raise GeniferError(f"data.archive: {shown}: train/ and test/ must hold the same classes; only one of them has: {', '.join(odd[:10])}")
-    names = classes["train"]
-    train = _read_split(root / "train", names, settings, shown)
-    test = _read_split(root / "test", names, settings, shown)
-    return Source(names, *train, *test)
+    return root, train
 
 
 def _folders(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from genifer.runtime.files import whole_file
 from genifer.runtime.progress import Progress
 from genifer.runtime.seeds import seeded_generator, stage_seed
 
-log = logging.getLogger(__name__)
+ROWS = 200
+"""Rows of a stage's metrics.csv, about; each holds means over the steps since the one before."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Stage:
     output: Path
     device: torch.device
     precision: str
-    log_every: int
 
     def start(self) -> torch.Generator:
         """Set PyTorch up and return the generator of all of the stage's draws."""
@@ -55,8 +54,8 @@ class Stage:
 class Record:
     """The scalars of a stage's steps: metrics.csv, TensorBoard and the progress display.
 
-    Scalars stay on the device and are averaged there; they are fetched once in
-    ``log_every`` steps, so that a step never waits for the device.
+    Scalars stay on the device and are averaged there; they are fetched for one of the
+    ``ROWS`` rows only, so that a step does not wait for the device.
     """
 
     def __init__(self, stage: Stage, steps: int) -> None:
@@ -64,6 +63,7 @@ class Record:
 
         self.stage = stage
         self.steps = steps
+        self.steps_per_row = max(1, steps // ROWS)
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -90,7 +90,7 @@ class Record:
             self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach().clone()
             self.counts[name] = self.counts.get(name, 0) + 1
         done = step + 1
-        if done % self.stage.log_every == 0 or done == self.steps:
+        if done % self.steps_per_row == 0 or done == self.steps:
             means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
             self.sums.clear()
             self.counts.clear()

@@ -1,6 +1,6 @@
 # Settings of the run, and the names of its files.
 import json
-from pathlib import Path
+import subprocess
 
 from genifer.config import parse_settings, stage_settings
 from genifer.errors import GeniferError
@@ -23,7 +23,11 @@ def settings_of(stage):
     return json.dumps(stage_settings(RUN, stage), sort_keys=True)
 
 
-CHECK_SETTINGS = settings_of("check")
+def check_before_start():
+    """Data, device and time on a CPU, before the first job: what would stop the run stops it now."""
+    check = ["genifer", "check", "--settings", RUN.model_dump_json()]
+    if subprocess.run(check).returncode:
+        raise WorkflowError("The run was not started, for the reason above.")
 
 
 wildcard_constraints:

@@ -1,0 +1,43 @@
+# make demo       the whole chain on bundled digits, in minutes on a CPU
+# make test       the tests        make test-slow   those that take longer
+# make lint       formatting, linting, types
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: demo test test-slow lint format settings
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "genifer needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(RUN) snakemake --configfile config/quickstart.yaml
+	@$(RUN) genifer summary --config config/quickstart.yaml
+
+test: $(INSTALLED)
+	$(RUN) pytest -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(RUN) pytest -m slow
+
+lint: $(INSTALLED)
+	$(RUN) ruff format --check genifer tests
+	$(RUN) ruff check genifer tests
+	$(RUN) mypy
+	$(RUN) snakefmt --check workflow
+	$(RUN) snakemake --lint
+
+format: $(INSTALLED)
+	$(RUN) ruff format genifer tests
+	$(RUN) ruff check --fix genifer tests
+	$(RUN) snakefmt workflow
+
+settings: $(INSTALLED)
+	$(RUN) genifer settings > config/config.yaml.new && mv config/config.yaml.new config/config.yaml
