@@ -243,13 +243,12 @@ def evaluate(
 def tabulate(
     method: Annotated[list[str], typer.Option("--method", help="A method of the run; once for each.")],
     evaluation: Annotated[list[Path], typer.Option("--evaluation", help="A CSV file of evaluate; once for each.")],
-    accuracy: Annotated[Path, typer.Option("--accuracy", help="accuracy.csv to write.")],
-    summary: Annotated[Path, typer.Option("--summary", help="summary.csv to write.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the tables.")],
 ) -> None:
-    """Collect evaluations into accuracy.csv and summary.csv."""
+    """Collect evaluations into accuracy.csv, summary.csv and summary.json."""
     from genifer.evaluation.tables import tabulate
 
-    tabulate(method, evaluation, accuracy, summary)
+    tabulate(method, evaluation, output)
 
 
 @app.command()

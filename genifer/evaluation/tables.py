@@ -18,13 +18,16 @@ METRICS = (
 )
 
 
-def tabulate(methods: Sequence[str], evaluations: Sequence[Path], accuracy_path: Path, summary_path: Path) -> None:
-    """Collect evaluations into ``accuracy.csv`` and ``summary.csv``."""
+def tabulate(methods: Sequence[str], evaluations: Sequence[Path], output: Path) -> None:
+    """Collect evaluations into ``accuracy.csv``, ``summary.csv`` and ``summary.json`` (for DVC)."""
     accuracy = collect(methods, evaluations)
-    with whole_file(accuracy_path) as temporary:
+    summary = summarize(accuracy)
+    with whole_file(output / "accuracy.csv") as temporary:
         accuracy.to_csv(temporary, index=False, float_format="%.6f")
-    with whole_file(summary_path) as temporary:
-        summarize(accuracy).to_csv(temporary, index=False, float_format="%.6f")
+    with whole_file(output / "summary.csv") as temporary:
+        summary.to_csv(temporary, index=False, float_format="%.6f")
+    with whole_file(output / "summary.json") as temporary:
+        summary.round(6).set_index("method").to_json(temporary, orient="index", indent=2)
 
 
 def collect(methods: Sequence[str], evaluations: Sequence[Path]) -> pd.DataFrame:

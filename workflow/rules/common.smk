@@ -14,7 +14,8 @@ except GeniferError as error:
 RESULTS = f"results/{RUN.run}"
 TASKS = range(len(RUN.scenario.tasks))
 LATER_TASKS = TASKS[1:]
-# Where a stage computes does not change its results, so it is no parameter of the rules.
+# Where a stage computes does not change its results, so it is a resource of the rules and
+# no parameter.
 DEVICE = RUN.runtime.device
 
 
@@ -94,6 +95,7 @@ def final_outputs():
     return [
         f"{RESULTS}/accuracy.csv",
         f"{RESULTS}/summary.csv",
+        f"{RESULTS}/summary.json",
         *accuracy_plots(),
         *pictures(*replay, *training),
     ]

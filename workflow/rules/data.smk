@@ -10,14 +10,16 @@ rule download_data:
     """Download CIFAR-100; what arrived before an interruption is kept."""
     output:
         archive=protected(DOWNLOADED),
-    params:
-        settings=settings_of("download_data"),
     log:
         "results/downloads/download_data.log",
     benchmark:
         "results/downloads/download_data.benchmark.tsv"
     retries: 3
     localrule: True
+    conda:
+        "genifer"
+    params:
+        settings=settings_of("download_data"),
     shell:
         """
         genifer download-data \
@@ -33,14 +35,16 @@ rule prepare_data:
         archive=DOWNLOADED if NEEDS_DOWNLOAD else [],
     output:
         [path for split in SPLITS for path in images_of(split, TASKS)],
-    params:
-        settings=settings_of("prepare_data"),
-        folder=f"{RESULTS}/data",
-        archive=f"--archive {DOWNLOADED}" if NEEDS_DOWNLOAD else "",
     log:
         f"{RESULTS}/data/prepare_data.log",
     benchmark:
         f"{RESULTS}/data/prepare_data.benchmark.tsv"
+    conda:
+        "genifer"
+    params:
+        settings=settings_of("prepare_data"),
+        folder=subpath(output[0], parent=True),
+        archive=f"--archive {DOWNLOADED}" if NEEDS_DOWNLOAD else "",
     shell:
         """
         genifer prepare-data {params.archive} \

@@ -71,15 +71,19 @@ rule evaluate_first_task:
         data=images_of(EVALUATED, [0]),
     output:
         accuracy=f"{FIRST_TASK}/evaluate/accuracy.csv",
-    params:
-        settings=settings_of("evaluate"),
     log:
         f"{FIRST_TASK}/evaluate/log.txt",
     benchmark:
         f"{FIRST_TASK}/evaluate/benchmark.tsv"
+    conda:
+        "genifer"
+    resources:
+        device=DEVICE,
+    params:
+        settings=settings_of("evaluate"),
     shell:
         """
-        genifer evaluate --method first_task --seed {wildcards.seed} --device {DEVICE} \
+        genifer evaluate --method first_task --seed {wildcards.seed} --device {resources.device} \
             --classifier {input.classifier:q} \
             --data {input.data:q} \
             --output {output.accuracy:q} \
@@ -95,16 +99,20 @@ rule evaluate:
         data=evaluated_images,
     output:
         accuracy=f"{NEXT_TASK}/evaluate/accuracy.csv",
-    params:
-        settings=settings_of("evaluate"),
-        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
     log:
         f"{NEXT_TASK}/evaluate/log.txt",
     benchmark:
         f"{NEXT_TASK}/evaluate/benchmark.tsv"
+    conda:
+        "genifer"
+    resources:
+        device=DEVICE,
+    params:
+        settings=settings_of("evaluate"),
+        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
     shell:
         """
-        genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {DEVICE} \
+        genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {resources.device} \
             --classifier {input.classifier:q} \
             {params.data} \
             --output {output.accuracy:q} \
@@ -120,21 +128,24 @@ rule tabulate:
     output:
         accuracy=f"{RESULTS}/accuracy.csv",
         summary=f"{RESULTS}/summary.csv",
-    params:
-        settings=settings_of("tabulate"),
-        methods=" ".join(f"--method {method}" for method in RUN.methods),
-        evaluations=lambda wildcards, input: " ".join(
-            f"--evaluation {path}" for path in input.evaluations
-        ),
+        summary_json=f"{RESULTS}/summary.json",
     log:
         f"{RESULTS}/logs/tabulate.log",
     benchmark:
         f"{RESULTS}/logs/tabulate.benchmark.tsv"
+    conda:
+        "genifer"
+    params:
+        settings=settings_of("tabulate"),
+        folder=subpath(output.accuracy, parent=True),
+        methods=" ".join(f"--method {method}" for method in RUN.methods),
+        evaluations=lambda wildcards, input: " ".join(
+            f"--evaluation {path}" for path in input.evaluations
+        ),
     shell:
         """
         genifer tabulate {params.methods} {params.evaluations} \
-            --accuracy {output.accuracy:q} \
-            --summary {output.summary:q} \
+            --output {params.folder:q} \
             2>&1 | tee {log:q}
         """
 
@@ -145,13 +156,15 @@ rule plot_accuracy:
         accuracy=rules.tabulate.output.accuracy,
     output:
         accuracy_plots(),
-    params:
-        settings=settings_of("plot"),
-        folder=f"{RESULTS}/plots",
     log:
         f"{RESULTS}/logs/plot_accuracy.log",
     benchmark:
         f"{RESULTS}/logs/plot_accuracy.benchmark.tsv"
+    conda:
+        "genifer"
+    params:
+        settings=settings_of("plot"),
+        folder=subpath(output[0], parent=True),
     shell:
         """
         genifer plot-accuracy \
@@ -170,13 +183,15 @@ rule plot_replay:
         data=images_of("test", [0]),
     output:
         pictures("replay_seed_{seed}_task_{task}"),
-    params:
-        settings=settings_of("plot"),
-        picture=subpath(output[0], strip_suffix=".png"),
     log:
         f"{RESULTS}/logs/plot_replay_seed_{{seed}}_task_{{task}}.log",
     benchmark:
         f"{RESULTS}/logs/plot_replay_seed_{{seed}}_task_{{task}}.benchmark.tsv"
+    conda:
+        "genifer"
+    params:
+        settings=settings_of("plot"),
+        picture=subpath(output[0], strip_suffix=".png"),
     shell:
         """
         genifer plot-replay --seed {wildcards.seed} \
@@ -195,8 +210,14 @@ rule plot_training:
         metrics=lambda wildcards: list(TRAININGS[wildcards.kind].values()),
     output:
         pictures("training_{kind}"),
+    log:
+        f"{RESULTS}/logs/plot_training_{{kind}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
     wildcard_constraints:
         kind="classifiers|gans",
+    conda:
+        "genifer"
     params:
         settings=settings_of("plot"),
         metrics=lambda wildcards: " ".join(
@@ -204,10 +225,6 @@ rule plot_training:
             for name, path in TRAININGS[wildcards.kind].items()
         ),
         picture=subpath(output[0], strip_suffix=".png"),
-    log:
-        f"{RESULTS}/logs/plot_training_{{kind}}.log",
-    benchmark:
-        f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
     shell:
         """
         genifer plot-training {params.metrics} \

@@ -23,18 +23,22 @@ rule pretrain_classifier:
     output:
         classifier=f"{FIRST_TASK}/pretrain_classifier/classifier.safetensors",
         metrics=f"{FIRST_TASK}/pretrain_classifier/metrics.csv",
-    params:
-        settings=settings_of("pretrain_classifier"),
-        folder=subpath(output.classifier, parent=True),
     log:
         f"{FIRST_TASK}/pretrain_classifier/log.txt",
     benchmark:
         f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
+    priority: 1
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("pretrain_classifier"),
+        folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer pretrain-classifier --seed {wildcards.seed} --device {DEVICE} \
+        genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --output {params.folder:q} \
             --settings {params.settings:q} \
@@ -50,18 +54,22 @@ rule pretrain_gan:
     output:
         gan=f"{FIRST_TASK}/pretrain_gan/gan.safetensors",
         metrics=f"{FIRST_TASK}/pretrain_gan/metrics.csv",
-    params:
-        settings=settings_of("pretrain_gan"),
-        folder=subpath(output.gan, parent=True),
     log:
         f"{FIRST_TASK}/pretrain_gan/log.txt",
     benchmark:
         f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
+    priority: 1
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("pretrain_gan"),
+        folder=subpath(output.gan, parent=True),
     shell:
         """
-        genifer pretrain-gan --seed {wildcards.seed} --device {DEVICE} \
+        genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --output {params.folder:q} \
@@ -79,18 +87,22 @@ rule train_genifer:
     output:
         classifier=f"{next_task('genifer')}/train_genifer/classifier.safetensors",
         metrics=f"{next_task('genifer')}/train_genifer/metrics.csv",
-    params:
-        settings=settings_of("train_genifer"),
-        folder=subpath(output.classifier, parent=True),
     log:
         f"{next_task('genifer')}/train_genifer/log.txt",
     benchmark:
         f"{next_task('genifer')}/train_genifer/benchmark.tsv"
+    priority: 1
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("train_genifer"),
+        folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer train-genifer --seed {wildcards.seed} --device {DEVICE} \
+        genifer train-genifer --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -109,18 +121,22 @@ rule train_gan:
     output:
         gan=f"{next_task('genifer')}/train_gan/gan.safetensors",
         metrics=f"{next_task('genifer')}/train_gan/metrics.csv",
-    params:
-        settings=settings_of("train_gan"),
-        folder=subpath(output.gan, parent=True),
     log:
         f"{next_task('genifer')}/train_gan/log.txt",
     benchmark:
         f"{next_task('genifer')}/train_gan/benchmark.tsv"
+    priority: 1
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("train_gan"),
+        folder=subpath(output.gan, parent=True),
     shell:
         """
-        genifer train-gan --seed {wildcards.seed} --device {DEVICE} \
+        genifer train-gan --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -138,18 +154,21 @@ rule train_finetune:
     output:
         classifier=f"{next_task('finetune')}/train_finetune/classifier.safetensors",
         metrics=f"{next_task('finetune')}/train_finetune/metrics.csv",
-    params:
-        settings=settings_of("train_finetune"),
-        folder=subpath(output.classifier, parent=True),
     log:
         f"{next_task('finetune')}/train_finetune/log.txt",
     benchmark:
         f"{next_task('finetune')}/train_finetune/benchmark.tsv"
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("train_finetune"),
+        folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer train-finetune --seed {wildcards.seed} --device {DEVICE} \
+        genifer train-finetune --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
@@ -166,19 +185,22 @@ rule train_joint:
     output:
         classifier=f"{next_task('joint')}/train_joint/classifier.safetensors",
         metrics=f"{next_task('joint')}/train_joint/metrics.csv",
-    params:
-        settings=settings_of("train_joint"),
-        folder=subpath(output.classifier, parent=True),
-        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
     log:
         f"{next_task('joint')}/train_joint/log.txt",
     benchmark:
         f"{next_task('joint')}/train_joint/benchmark.tsv"
+    conda:
+        "genifer"
     resources:
         gpu=1,
+        device=DEVICE,
+    params:
+        settings=settings_of("train_joint"),
+        folder=subpath(output.classifier, parent=True),
+        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
     shell:
         """
-        genifer train-joint --seed {wildcards.seed} --device {DEVICE} \
+        genifer train-joint --seed {wildcards.seed} --device {resources.device} \
             {params.data} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \

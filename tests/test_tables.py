@@ -1,0 +1,91 @@
+"""The metrics, on tables whose answers were worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from genifer.evaluation.accuracy import COLUMNS
+from genifer.evaluation.tables import METRICS, forgetting, incremental_accuracy, summarize, summary_text, tabulate
+
+
+def row(method: str, seed: int, after: int, on: int, n: int, correct: int, classes: int = 2) -> list[object]:
+    return [method, seed, after, on, classes, n, correct, correct / n]
+
+
+@pytest.fixture
+def accuracy() -> pd.DataFrame:
+    rows = [
+        row("genifer", 0, 0, 0, 100, 90, 4),
+        row("genifer", 0, 1, 0, 100, 80, 4),
+        row("genifer", 0, 1, 1, 50, 40),
+        row("genifer", 0, 2, 0, 100, 60, 4),
+        row("genifer", 0, 2, 1, 50, 45),
+        row("genifer", 0, 2, 2, 50, 45),
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_incremental_accuracy_is_weighted_by_images(accuracy: pd.DataFrame) -> None:
+    table = incremental_accuracy(accuracy)
+    assert table["classes_seen"].tolist() == [4, 6, 8]
+    assert table["accuracy"].tolist() == pytest.approx([0.9, 120 / 150, 150 / 200])
+
+
+def test_forgetting_is_the_best_less_the_last(accuracy: pd.DataFrame) -> None:
+    table = forgetting(accuracy).set_index("eval_task")["forgetting"]
+    assert table.to_dict() == pytest.approx({0: 0.3, 1: -0.1})
+
+
+def test_summary(accuracy: pd.DataFrame) -> None:
+    other = accuracy.assign(seed=1, n_correct=accuracy["n_test"], accuracy=1.0)
+    summary = summarize(pd.concat([accuracy, other])).iloc[0]
+    assert summary["method"] == "genifer"
+    assert summary["n_seeds"] == 2
+    first = {
+        "average_incremental_accuracy": (0.8 + 0.75) / 2,
+        "average_incremental_accuracy_with_first_task": (0.9 + 0.8 + 0.75) / 3,
+        "final_accuracy": 0.75,
+        "forgetting": 0.1,
+    }
+    for name in METRICS:
+        second = 0.0 if name == "forgetting" else 1.0
+        assert summary[f"{name}_mean"] == pytest.approx((first[name] + second) / 2)
+        assert summary[f"{name}_std"] == pytest.approx(abs(first[name] - second) / 2**0.5)
+
+
+def test_one_seed_and_one_task_leave_values_empty(accuracy: pd.DataFrame) -> None:
+    summary = summarize(accuracy[accuracy["after_task"] == 0]).iloc[0]
+    assert summary["final_accuracy_mean"] == pytest.approx(0.9)
+    assert pd.isna(summary["final_accuracy_std"])
+    assert pd.isna(summary["average_incremental_accuracy_mean"])
+    assert pd.isna(summary["forgetting_mean"])
+    assert "90.0" in summary_text(summarize(accuracy[accuracy["after_task"] == 0]))
+
+
+def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None:
+    shared = pd.DataFrame([row("first_task", 0, 0, 0, 100, 90)], columns=COLUMNS)
+    later = pd.DataFrame([row("joint", 0, 1, 0, 100, 95), row("joint", 0, 1, 1, 10, 9)], columns=COLUMNS)
+    third = pd.DataFrame([row("finetune", 0, 1, 0, 100, 0), row("finetune", 0, 1, 1, 10, 9)], columns=COLUMNS)
+    paths = []
+    for index, table in enumerate((later, shared, third)):
+        paths.append(tmp_path / f"{index}.csv")
+        table.to_csv(paths[-1], index=False)
+    tabulate(["finetune", "joint"], paths, tmp_path)
+    table = pd.read_csv(tmp_path / "accuracy.csv")
+    assert list(table.columns) == COLUMNS
+    assert list(zip(table["method"], table["after_task"], table["eval_task"], table["n_correct"], strict=True)) == [
+        ("finetune", 0, 0, 90),
+        ("finetune", 1, 0, 0),
+        ("finetune", 1, 1, 9),
+        ("joint", 0, 0, 90),
+        ("joint", 1, 0, 95),
+        ("joint", 1, 1, 9),
+    ]
+    assert pd.read_csv(tmp_path / "summary.csv")["method"].tolist() == ["finetune", "joint"]
+    by_method = json.loads((tmp_path / "summary.json").read_text())
+    assert by_method["finetune"]["final_accuracy_mean"] == pytest.approx(9 / 110, abs=1e-6)
+    assert by_method["finetune"]["final_accuracy_std"] is None
