@@ -11,12 +11,29 @@ try:
 except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = f"results/{RUN.run}"
 TASKS = range(len(RUN.scenario.tasks))
 LATER_TASKS = TASKS[1:]
+EVALUATED = RUN.evaluation.split
+SPLITS = ["train", "test"] + (
+    ["validation"] if RUN.data.validation_fraction > 0 else []
+)
 # Where a stage computes does not change its results, so it is a resource of the rules and
 # no parameter.
 DEVICE = RUN.runtime.device
+
+DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
+NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None
+
+RESULTS = f"results/{RUN.run}"
+FIRST_TASK = f"{RESULTS}/seed_{{seed}}/first_task"
+NEXT_TASK = f"{RESULTS}/seed_{{seed}}/{{method}}/task_{{task}}"
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    task=r"\d+",
+    method="genifer|finetune|joint",
+    kind="classifiers|gans",
 
 
 def settings_of(stage):
@@ -31,30 +48,49 @@ def check_before_start():
         raise WorkflowError("The run was not started, for the reason above.")
 
 
-wildcard_constraints:
-    seed=r"\d+",
-    task=r"\d+",
-    method="genifer|finetune|joint",
+# Prepared images
 
 
 def images_of(split, tasks):
-    """Prepared images of some tasks."""
     return [f"{RESULTS}/data/task_{task}_{split}.safetensors" for task in tasks]
 
 
+def images_of_task(wildcards):
+    return images_of("train", [wildcards.task])
+
+
+def images_so_far(wildcards):
+    return images_of("train", range(int(wildcards.task) + 1))
+
+
+def evaluated_images(wildcards):
+    return images_of(EVALUATED, range(int(wildcards.task) + 1))
+
+
+def repeated(option, values):
+    """An option of the command line, once for each value."""
+    return " ".join(f"{option} '{value}'" for value in values)
+
+
+# Stages: the first task is shared by all methods, later ones are each method's own
+
+
 def first_task(seed, file):
-    """A file of the first task, which all methods share."""
-    return f"{RESULTS}/seed_{seed}/first_task/{file}"
+    return f"{FIRST_TASK.format(seed=seed)}/{file}"
+
+
+def next_task(method, seed="{seed}", task="{task}"):
+    return NEXT_TASK.format(method=method, seed=seed, task=task)
 
 
 def task_before(method, file, file_of_first_task):
-    """Input function: a file of the task before, which for task 1 is the shared first one."""
+    """Input function: a file of the task before, which for task 1 is the first one."""
 
     def path(wildcards):
         before = int(wildcards.task) - 1
         if before == 0:
             return first_task(wildcards.seed, file_of_first_task)
-        return f"{RESULTS}/seed_{wildcards.seed}/{method}/task_{before}/{file}"
+        return f"{next_task(method, wildcards.seed, before)}/{file}"
 
     return path
 
@@ -72,9 +108,65 @@ previous_gan = task_before(
 )
 
 
+def classifier_of_task(wildcards):
+    folder = next_task(wildcards.method, wildcards.seed, wildcards.task)
+    return f"{folder}/train_{wildcards.method}/classifier.safetensors"
+
+
+def gan_stage(seed, task):
+    """The folder of the GAN that was trained on a task."""
+    if int(task) == 0:
+        return first_task(seed, "pretrain_gan")
+    return f"{next_task('genifer', seed, task)}/train_gan"
+
+
+def gan_of_task(wildcards):
+    return f"{gan_stage(wildcards.seed, wildcards.task)}/gan.safetensors"
+
+
 def gan_tasks():
     """Tasks after which a GAN is trained: all but the last, and none without genifer."""
     return TASKS[:-1] if "genifer" in RUN.methods else []
+
+
+# Tables and plots
+
+
+def evaluations():
+    shared = [first_task(seed, "evaluate/accuracy.csv") for seed in RUN.seeds]
+    return shared + expand(
+        f"{NEXT_TASK}/evaluate/accuracy.csv",
+        method=RUN.methods,
+        seed=RUN.seeds,
+        task=LATER_TASKS,
+    )
+
+
+def trainings(kind):
+    """Name and metrics of every training of a classifier, or of a GAN."""
+    named = {}
+    for seed in RUN.seeds:
+        if kind == "gans":
+            for task in gan_tasks():
+                named[f"seed {seed}: task {task}"] = gan_stage(seed, task)
+            continue
+        named[f"seed {seed}: first task"] = first_task(seed, "pretrain_classifier")
+        for method in RUN.methods:
+            for task in LATER_TASKS:
+                folder = next_task(method, seed, task)
+                named[f"seed {seed}: {method}, task {task}"] = (
+                    f"{folder}/train_{method}"
+                )
+    return {name: f"{folder}/metrics.csv" for name, folder in named.items()}
+
+
+def training_metrics(wildcards):
+    return list(trainings(wildcards.kind).values())
+
+
+def named_training_metrics(wildcards):
+    pairs = trainings(wildcards.kind).items()
+    return repeated("--metrics", [f"{name}={path}" for name, path in pairs])
 
 
 def pictures(*names):
@@ -84,6 +176,11 @@ def pictures(*names):
         for name in names
         for suffix in ("png", "svg")
     ]
+
+
+def accuracy_plots():
+    matrices = [f"accuracy_matrix_{method}" for method in RUN.methods]
+    return pictures("accuracy", "forgetting", *matrices)
 
 
 def final_outputs():
@@ -99,8 +196,3 @@ def final_outputs():
         *accuracy_plots(),
         *pictures(*replay, *training),
     ]
-
-
-def accuracy_plots():
-    matrices = [f"accuracy_matrix_{method}" for method in RUN.methods]
-    return pictures("accuracy", "forgetting", *matrices)

@@ -1,9 +1,4 @@
 # Data: the archive, if the data set has one to download, and one file a task and split.
-DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
-SPLITS = ["train", "test"] + (
-    ["validation"] if RUN.data.validation_fraction > 0 else []
-)
-NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None
 
 
 rule download_data:

@@ -1,67 +1,4 @@
 # Evaluation after every task, the run's tables and its plots.
-EVALUATED = RUN.evaluation.split
-
-
-def evaluated_images(wildcards):
-    return images_of(EVALUATED, range(int(wildcards.task) + 1))
-
-
-def classifier_of_task(wildcards):
-    folder = f"{RESULTS}/seed_{wildcards.seed}/{wildcards.method}/task_{wildcards.task}"
-    return f"{folder}/train_{wildcards.method}/classifier.safetensors"
-
-
-def evaluations():
-    shared = [first_task(seed, "evaluate/accuracy.csv") for seed in RUN.seeds]
-    return shared + expand(
-        f"{NEXT_TASK}/evaluate/accuracy.csv",
-        method=RUN.methods,
-        seed=RUN.seeds,
-        task=LATER_TASKS,
-    )
-
-
-def trainings_of_classifiers():
-    """Name and metrics of each training of a classifier."""
-    named = {
-        f"seed {seed}: first task": first_task(seed, "pretrain_classifier/metrics.csv")
-        for seed in RUN.seeds
-    }
-    for seed in RUN.seeds:
-        for method in RUN.methods:
-            for task in LATER_TASKS:
-                folder = f"{RESULTS}/seed_{seed}/{method}/task_{task}"
-                path = f"{folder}/train_{method}/metrics.csv"
-                named[f"seed {seed}: {method}, task {task}"] = path
-    return named
-
-
-def trainings_of_gans():
-    """Name and metrics of each training of a GAN."""
-    named = {}
-    for seed in RUN.seeds:
-        for task in gan_tasks():
-            stage = (
-                "first_task/pretrain_gan"
-                if task == 0
-                else f"genifer/task_{task}/train_gan"
-            )
-            path = f"{RESULTS}/seed_{seed}/{stage}/metrics.csv"
-            named[f"seed {seed}: task {task}"] = path
-    return named
-
-
-TRAININGS = {
-    "classifiers": trainings_of_classifiers(),
-    "gans": trainings_of_gans(),
-}
-
-
-def gan_of_task(wildcards):
-    if int(wildcards.task) == 0:
-        return first_task(wildcards.seed, "pretrain_gan/gan.safetensors")
-    folder = f"{RESULTS}/seed_{wildcards.seed}/genifer/task_{wildcards.task}"
-    return f"{folder}/train_gan/gan.safetensors"
 
 
 rule evaluate_first_task:
@@ -109,7 +46,7 @@ rule evaluate:
         device=DEVICE,
     params:
         settings=settings_of("evaluate"),
-        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
+        data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
         genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {resources.device} \
@@ -138,10 +75,8 @@ rule tabulate:
     params:
         settings=settings_of("tabulate"),
         folder=subpath(output.accuracy, parent=True),
-        methods=" ".join(f"--method {method}" for method in RUN.methods),
-        evaluations=lambda wildcards, input: " ".join(
-            f"--evaluation {path}" for path in input.evaluations
-        ),
+        methods=repeated("--method", RUN.methods),
+        evaluations=lambda wildcards, input: repeated("--evaluation", input.evaluations),
     shell:
         """
         genifer tabulate {params.methods} {params.evaluations} \
@@ -207,23 +142,18 @@ rule plot_replay:
 rule plot_training:
     """Draw the training curves of all classifiers, or of all GANs."""
     input:
-        metrics=lambda wildcards: list(TRAININGS[wildcards.kind].values()),
+        metrics=training_metrics,
     output:
         pictures("training_{kind}"),
     log:
         f"{RESULTS}/logs/plot_training_{{kind}}.log",
     benchmark:
         f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
-    wildcard_constraints:
-        kind="classifiers|gans",
     conda:
         "genifer"
     params:
         settings=settings_of("plot"),
-        metrics=lambda wildcards: " ".join(
-            f"--metrics '{name}={path}'"
-            for name, path in TRAININGS[wildcards.kind].items()
-        ),
+        metrics=named_training_metrics,
         picture=subpath(output[0], strip_suffix=".png"),
     shell:
         """

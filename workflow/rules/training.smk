@@ -1,19 +1,4 @@
 # Training: the first task, then genifer and its bounds task by task.
-FIRST_TASK = f"{RESULTS}/seed_{{seed}}/first_task"
-NEXT_TASK = f"{RESULTS}/seed_{{seed}}/{{method}}/task_{{task}}"
-
-
-def next_task(method):
-    """The folder of a method's task, with the method filled in."""
-    return NEXT_TASK.replace("{method}", method)
-
-
-def images_of_task(wildcards):
-    return images_of("train", [wildcards.task])
-
-
-def images_so_far(wildcards):
-    return images_of("train", range(int(wildcards.task) + 1))
 
 
 rule pretrain_classifier:
@@ -197,7 +182,7 @@ rule train_joint:
     params:
         settings=settings_of("train_joint"),
         folder=subpath(output.classifier, parent=True),
-        data=lambda wildcards, input: " ".join(f"--data {path}" for path in input.data),
+        data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
         genifer train-joint --seed {wildcards.seed} --device {resources.device} \
