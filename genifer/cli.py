@@ -29,15 +29,23 @@ app = typer.Typer(
 )
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="Run file with the settings, such as config/quickstart.yaml.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--config", help="Run file with the settings, such as config/quickstart.yaml.", show_default=False
+    ),
 ]
 Slice = Annotated[
     str | None,
-    typer.Option("--settings", help="The stage's settings as JSON, as the workflow passes them; instead of --config.", show_default=False),
+    typer.Option(
+        "--settings",
+        help="The stage's settings as JSON, as the workflow passes them; instead of --config.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")]
 Device = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu or cuda; instead of runtime.device.", show_default=False)
+    str | None,
+    typer.Option("--device", help="auto, cpu or cuda; instead of runtime.device.", show_default=False),
 ]
 StageOutput = Annotated[
     Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
@@ -54,7 +62,9 @@ def _settings(config: Path | None, slice_: str | None, stage: str) -> RunSetting
     return load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
 
 
-def _stage(name: str, seed: int, data: list[Path], output: Path, device: str | None, settings: RunSettings) -> Stage:
+def _stage(
+    name: str, seed: int, data: list[Path], output: Path, device: str | None, settings: RunSettings
+) -> Stage:
     from genifer.runtime.device import pick_device
     from genifer.runtime.tensors import load_description
     from genifer.training.stage import Stage
@@ -95,9 +105,16 @@ def download_data(
 
 @app.command()
 def prepare_data(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the prepared files, one a task and split.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder for the prepared files, one a task and split.")
+    ],
     archive: Annotated[
-        Path | None, typer.Option("--archive", help="The downloaded archive; not needed where data.archive is set.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--archive",
+            help="The downloaded archive; not needed where data.archive is set.",
+            show_default=False,
+        ),
     ] = None,
     config: Config = None,
     settings: Slice = None,
@@ -141,7 +158,9 @@ def pretrain_gan(
 
     loaded = _settings(config, settings, "pretrain_gan")
     stage = _stage("pretrain_gan", seed, [data], output, device, loaded)
-    gan.pretrain_gan(stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier)
+    gan.pretrain_gan(
+        stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier
+    )
 
 
 @app.command()
@@ -202,7 +221,9 @@ def train_finetune(
 
 @app.command()
 def train_joint(
-    data: Annotated[list[Path], typer.Option("--data", help="Prepared training images, once for each task so far.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Prepared training images, once for each task so far.")
+    ],
     old_classifier: OldClassifier,
     output: StageOutput,
     seed: Seed = 0,
@@ -220,9 +241,16 @@ def train_joint(
 
 @app.command()
 def evaluate(
-    method: Annotated[str, typer.Option("--method", help="Name for the column of that name; 'first_task' for what all methods share.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="Name for the column of that name; 'first_task' for what all methods share."
+        ),
+    ],
     classifier: Classifier,
-    data: Annotated[list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")
+    ],
     output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
     seed: Seed = 0,
     config: Config = None,
@@ -235,14 +263,22 @@ def evaluate(
 
     loaded = _settings(config, settings, "evaluate")
     evaluate(
-        loaded.evaluation, method, seed, classifier, data, output, pick_device(device or loaded.runtime.device)
+        loaded.evaluation,
+        method,
+        seed,
+        classifier,
+        data,
+        output,
+        pick_device(device or loaded.runtime.device),
     )
 
 
 @app.command()
 def tabulate(
     method: Annotated[list[str], typer.Option("--method", help="A method of the run; once for each.")],
-    evaluation: Annotated[list[Path], typer.Option("--evaluation", help="A CSV file of evaluate; once for each.")],
+    evaluation: Annotated[
+        list[Path], typer.Option("--evaluation", help="A CSV file of evaluate; once for each.")
+    ],
     output: Annotated[Path, typer.Option("--output", help="Folder for the tables.")],
 ) -> None:
     """Collect evaluations into accuracy.csv, summary.csv and summary.json."""
@@ -267,7 +303,9 @@ def plot_accuracy(
 @app.command()
 def plot_replay(
     gan: Annotated[Path, typer.Option("--gan", help="Checkpoint of a GAN.")],
-    classifier: Annotated[Path, typer.Option("--classifier", help="The classifier that it was trained against.")],
+    classifier: Annotated[
+        Path, typer.Option("--classifier", help="The classifier that it was trained against.")
+    ],
     data: Annotated[Path, typer.Option("--data", help="Any prepared file of the run, for the class names.")],
     output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
     seed: Seed = 0,
@@ -282,7 +320,9 @@ def plot_replay(
 
 @app.command()
 def plot_training(
-    metrics: Annotated[list[str], typer.Option("--metrics", help="NAME=PATH of a training's metrics.csv; once for each.")],
+    metrics: Annotated[
+        list[str], typer.Option("--metrics", help="NAME=PATH of a training's metrics.csv; once for each.")
+    ],
     output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
     config: Config = None,
     settings: Slice = None,
@@ -300,7 +340,12 @@ def plot_training(
 
 
 @app.command()
-def summary(config: Config = None, run: Annotated[str | None, typer.Option("--run", help="Name of a run, instead of --config.", show_default=False)] = None) -> None:
+def summary(
+    config: Config = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of a run, instead of --config.", show_default=False)
+    ] = None,
+) -> None:
     """Print a run's table of methods and where its plots are."""
     import pandas as pd
 
@@ -318,7 +363,9 @@ def summary(config: Config = None, run: Annotated[str | None, typer.Option("--ru
 
 @app.command("settings")
 def show_settings(
-    schema: Annotated[bool, typer.Option("--schema", help="Print their JSON schema instead, for editors.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print their JSON schema instead, for editors.")
+    ] = False,
 ) -> None:
     """Print all settings with their defaults, the paper's, and what they mean."""
     import json
@@ -337,7 +384,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 

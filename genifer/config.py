@@ -96,12 +96,10 @@ class ScenarioSettings(Settings):
     tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
         [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
     )
-    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted"] | list[int | str] = (
-        Field(
-            1993,
-            description="seed of numpy's RandomState whose permutation is the order; or 'sorted'; "
-            "or a list of class indices or class names",
-        )
+    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted"] | list[int | str] = Field(
+        1993,
+        description="seed of numpy's RandomState whose permutation is the order; or 'sorted'; "
+        "or a list of class indices or class names",
     )
 
     @field_validator("class_order")
@@ -119,7 +117,9 @@ class ClassifierSettings(Settings):
     architecture: Literal["resnet18", "resnet34", "resnet50"] = Field(
         "resnet18", description="resnet18, resnet34 or resnet50, with a 3 x 3 stem"
     )
-    width: PositiveInt = Field(64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many")
+    width: PositiveInt = Field(
+        64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many"
+    )
 
 
 class GeneratorSettings(Settings):
@@ -289,9 +289,7 @@ class TrainGanSettings(Settings):
     distillation_weight: Weight = Field(
         10.0, description="weight of the L1 distance to the old generator's images"
     )
-    distillation_grows: bool = Field(
-        True, description="multiply that weight by old classes / new classes"
-    )
+    distillation_grows: bool = Field(True, description="multiply that weight by old classes / new classes")
 
 
 class EvaluationSettings(Settings):
@@ -438,13 +436,18 @@ def load_settings(path: Path) -> RunSettings:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise GeniferError(f"{path}: cannot be read ({error.strerror}); give the path of a run file, for example config/quickstart.yaml") from error
+        raise GeniferError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a run file, "
+            "for example config/quickstart.yaml"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GeniferError(f"{path}: is not valid YAML: {error}") from error
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        raise GeniferError(f"{path}: must hold settings as 'key: value' lines, not a {type(content).__name__}")
+        raise GeniferError(
+            f"{path}: must hold settings as 'key: value' lines, not a {type(content).__name__}"
+        )
     return parse_settings(content, source=str(path))
 
 
@@ -461,8 +464,10 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(below, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -34,7 +34,9 @@ def _block(block: BaseModel, indent: int) -> str:
         description = field.description or (type(value).__doc__ if is_block else None)
         if description and not description.startswith("Base of"):
             text = " ".join(description.split())
-            lines += textwrap.wrap(text, WIDTH - indent, initial_indent=f"{margin}# ", subsequent_indent=f"{margin}# ")
+            lines += textwrap.wrap(
+                text, WIDTH - indent, initial_indent=f"{margin}# ", subsequent_indent=f"{margin}# "
+            )
         if is_block:
             lines += [f"{margin}{name}:", _block(value, indent + 2).rstrip("\n")]
         else:

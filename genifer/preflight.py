@@ -34,16 +34,22 @@ def preflight(settings: RunSettings, device_name: str) -> None:
     device = pick_device(device_name)
     if device.type == "cpu" and device_name == "auto":
         hours = cpu_hours(settings)
-        log.info("run %s: about %s of training on this CPU (no GPU was found)", settings.run, _duration(hours))
+        log.info(
+            "run %s: about %s of training on this CPU (no GPU was found)", settings.run, _duration(hours)
+        )
         if hours > settings.runtime.max_cpu_hours:
             raise GeniferError(
                 f"run '{settings.run}' would take about {_duration(hours)} on this machine: PyTorch finds no "
-                "GPU here. Run it on a machine with one (config/quickstart.yaml is a run for a CPU), or insist: "
-                f"set runtime.device: cpu (with snakemake: --config 'runtime={{device: cpu}}'), or "
+                "GPU here. Run it on a machine with one (config/quickstart.yaml is a run for a CPU), or "
+                f"insist: set runtime.device: cpu (with snakemake: --config 'runtime={{device: cpu}}'), or "
                 f"runtime.max_cpu_hours above {hours:.0f}"
             )
     else:
-        log.info("run %s: on %s", settings.run, torch.cuda.get_device_name() if device.type == "cuda" else "the CPU")
+        log.info(
+            "run %s: on %s",
+            settings.run,
+            torch.cuda.get_device_name() if device.type == "cuda" else "the CPU",
+        )
 
 
 def _check_data(settings: RunSettings) -> None:
@@ -51,10 +57,14 @@ def _check_data(settings: RunSettings) -> None:
     if archive is None:
         return
     if not archive.exists():
-        raise GeniferError(f"data.archive: {archive} does not exist; give the path of the data, seen from {Path.cwd()}")
+        raise GeniferError(
+            f"data.archive: {archive} does not exist; give the path of the data, seen from {Path.cwd()}"
+        )
     if archive.is_dir():
         if settings.data.dataset != "image_folder":
-            raise GeniferError(f"data.archive: {archive} is a folder; data.dataset: {settings.data.dataset} needs an archive")
+            raise GeniferError(
+                f"data.archive: {archive} is a folder; data.dataset: {settings.data.dataset} needs an archive"
+            )
         build_scenario(settings.scenario, class_folders(archive)[1])
 
 
@@ -85,7 +95,9 @@ def cpu_hours(settings: RunSettings) -> float:
     return len(settings.seeds) * seconds / 3600
 
 
-def _gan_step(settings: RunSettings, classifier: Classifier, stage: Stage, rng: torch.Generator) -> Callable[[], None]:
+def _gan_step(
+    settings: RunSettings, classifier: Classifier, stage: Stage, rng: torch.Generator
+) -> Callable[[], None]:
     size, channels = settings.data.image_size, settings.data.channels
     n_classes = sum(settings.scenario.tasks)
     style = settings.generator

@@ -71,7 +71,9 @@ def load_generator(state: Mapping[str, Tensor]) -> Generator:
     n_convs = sum(re.fullmatch(r"conv\d+\.weight", name) is not None for name in state)
     parts = {"y1": "to_scale", "y2": "to_shift"}
     rules: list[tuple[str, str]] = list(GENERATOR_NAMES)
-    for source, target in [(f"conv{k + 1}", f"convs.{k}") for k in range(n_convs)] + [("out_layer", "to_image")]:
+    for source, target in [(f"conv{k + 1}", f"convs.{k}") for k in range(n_convs)] + [
+        ("out_layer", "to_image")
+    ]:
         rules += [(rf"{source}\.{theirs}\.(.*)", rf"{target}.{ours}.\1") for theirs, ours in parts.items()]
         rules.append((rf"{source}\.(weight|bias)", rf"{target}.conv.\1"))
     rules += [(rf"conv{k + 1}\.noise_scale", rf"noise_scales.{k}") for k in range(n_convs)]
@@ -79,7 +81,12 @@ def load_generator(state: Mapping[str, Tensor]) -> Generator:
     style_dim, mapped = state["w1.weight"].shape
     channels = [state["const"].shape[1]] + [state[f"conv{k + 1}.weight"].shape[0] for k in range(n_convs)]
     generator = Generator(
-        n_classes, mapped - embedding_dim, embedding_dim, style_dim, channels, state["out_layer.weight"].shape[0]
+        n_classes,
+        mapped - embedding_dim,
+        embedding_dim,
+        style_dim,
+        channels,
+        state["out_layer.weight"].shape[0],
     )
     return _filled(generator, _renamed(state, rules))
 
@@ -87,21 +94,25 @@ def load_generator(state: Mapping[str, Tensor]) -> Generator:
 def load_discriminator(state: Mapping[str, Tensor]) -> Discriminator:
     """A discriminator; the matched stage follows from its layers."""
     _require(state, "logits.onehot_project.weight", "logits.conv.weight", "logits.dense.weight")
-    shapes = [tensor.shape for name, tensor in state.items() if re.fullmatch(r"prologue\.conv\d+\.weight", name)]
+    shapes = [
+        tensor.shape for name, tensor in state.items() if re.fullmatch(r"prologue\.conv\d+\.weight", name)
+    ]
     embedding, n_classes = state["logits.onehot_project.weight"].shape
     width = embedding // 2
     multiples = [shape[0] // width for shape in shapes]
-    for stage, layers in LAYERS_BY_STAGE.items():
-        if [multiple for multiple in layers if multiple != POOL] == multiples:
-            break
-    else:
-        raise GeniferError(f"a discriminator with convolutions of {[s[0] for s in shapes]} channels matches no stage")
+    stages = [
+        stage for stage, layers in LAYERS_BY_STAGE.items() if [n for n in layers if n != POOL] == multiples
+    ]
+    if not stages:
+        raise GeniferError(
+            f"a discriminator with convolutions of {[s[0] for s in shapes]} channels matches no stage"
+        )
     last_side = round((state["logits.dense.weight"].shape[1] / state["logits.dense.weight"].shape[0]) ** 0.5)
     in_channels = shapes[0][1] if shapes else state["logits.conv.weight"].shape[1] - 1
-    side = last_side * 2 ** layers.count(POOL)
+    side = last_side * 2 ** LAYERS_BY_STAGE[stages[0]].count(POOL)
     rules = [*DISCRIMINATOR_NAMES]
     rules += [(rf"prologue\.conv{k + 1}\.(.*)", rf"convs.{k}.\1") for k in range(len(shapes))]
-    return _filled(Discriminator(n_classes, stage, in_channels, side, width), _renamed(state, rules))
+    return _filled(Discriminator(n_classes, stages[0], in_channels, side, width), _renamed(state, rules))
 
 
 def _require(state: Mapping[str, Tensor], *names: str) -> None:

@@ -45,7 +45,9 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
     if isinstance(settings.class_order, list):
         order = [_index(entry, class_names) for entry in settings.class_order]
         if len(set(order)) != len(order):
-            raise GeniferError("scenario.class_order names a class both by index and by name; list each class once")
+            raise GeniferError(
+                "scenario.class_order names a class both by index and by name; list each class once"
+            )
     elif settings.class_order == "sorted":
         order = list(range(n))
     else:

@@ -25,7 +25,7 @@ def prepare(folder: Path, data: dict[str, object], scenario: dict[str, object]) 
     prepare_data(DataSettings.model_validate(data), ScenarioSettings.model_validate(scenario), None, folder)
 
 
-def load(folder: Path, task: int, split: str = "train"):  # noqa: ANN201
+def load(folder: Path, task: int, split: str = "train"):
     return load_task_data([folder / f"task_{task}_{split}.safetensors"], CPU)
 
 
@@ -51,7 +51,9 @@ def write_cifar100(path: Path, n_train: int = 200, n_test: int = 100, classes: i
         with (source / split).open("wb") as file:
             pickle.dump({"data": data, "fine_labels": labels, "coarse_labels": labels}, file)
     with (source / "meta").open("wb") as file:
-        pickle.dump({"fine_label_names": [f"class{i}" for i in range(classes)], "coarse_label_names": []}, file)
+        pickle.dump(
+            {"fine_label_names": [f"class{i}" for i in range(classes)], "coarse_label_names": []}, file
+        )
     with tarfile.open(path, "w:gz") as tar:
         tar.add(source, "cifar-100-python")
     return hashlib.md5(path.read_bytes()).hexdigest()
@@ -91,7 +93,9 @@ def test_normalisation_comes_from_the_first_task(tmp_path: Path) -> None:
 
 def test_validation_images_are_kept_apart(tmp_path: Path) -> None:
     prepare(tmp_path / "all", DIGITS, {"tasks": [10], "class_order": "sorted"})
-    prepare(tmp_path / "split", DIGITS | {"validation_fraction": 0.2}, {"tasks": [10], "class_order": "sorted"})
+    prepare(
+        tmp_path / "split", DIGITS | {"validation_fraction": 0.2}, {"tasks": [10], "class_order": "sorted"}
+    )
     everything = load(tmp_path / "all", 0)
     train, validation = load(tmp_path / "split", 0), load(tmp_path / "split", 0, "validation")
     assert len(train.labels) + len(validation.labels) == len(everything.labels)
@@ -193,7 +197,9 @@ def test_an_archive_that_writes_outside_its_folder_is_refused(tmp_path: Path) ->
     with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "evil.txt", "../../evil.txt")
     with pytest.raises(GeniferError, match="not a readable tar"):
-        prepare(tmp_path / "out", {"dataset": "image_folder", "archive": tmp_path / "evil.tar.gz"}, {"tasks": [1]})
+        prepare(
+            tmp_path / "out", {"dataset": "image_folder", "archive": tmp_path / "evil.tar.gz"}, {"tasks": [1]}
+        )
 
 
 def test_cifar100(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from genifer.evaluation.accuracy import COLUMNS
-from genifer.evaluation.tables import METRICS, forgetting, incremental_accuracy, summarize, summary_text, tabulate
+from genifer.evaluation.tables import (
+    METRICS,
+    forgetting,
+    incremental_accuracy,
+    summarize,
+    summary_text,
+    tabulate,
+)
 
 
 def row(method: str, seed: int, after: int, on: int, n: int, correct: int, classes: int = 2) -> list[object]:
@@ -77,7 +84,9 @@ def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None
     tabulate(["finetune", "joint"], paths, tmp_path)
     table = pd.read_csv(tmp_path / "accuracy.csv")
     assert list(table.columns) == COLUMNS
-    assert list(zip(table["method"], table["after_task"], table["eval_task"], table["n_correct"], strict=True)) == [
+    assert list(
+        zip(table["method"], table["after_task"], table["eval_task"], table["n_correct"], strict=True)
+    ) == [
         ("finetune", 0, 0, 90),
         ("finetune", 1, 0, 0),
         ("finetune", 1, 1, 9),

@@ -56,7 +56,9 @@ def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
     for path, (_, description) in zip(paths, read, strict=True):
         for key in ("tasks", "class_order", "mean", "std"):
             if description[key] != first[key]:
-                raise GeniferError(f"{path}: was prepared with another {key} than {paths[0]}; prepare the data again")
+                raise GeniferError(
+                    f"{path}: was prepared with another {key} than {paths[0]}; prepare the data again"
+                )
     return TaskData(
         torch.cat([tensors["images"] for tensors, _ in read]).to(device),
         torch.cat([tensors["labels"] for tensors, _ in read]).to(device),
@@ -91,7 +93,9 @@ class Normalization(torch.nn.Module):
         return ((images * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def shuffled_batches(data: TaskData, batch_size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def shuffled_batches(
+    data: TaskData, batch_size: int, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches (images, labels): one random permutation of all images after another."""
     device, n = data.images.device, len(data.labels)
     queue = torch.empty(0, dtype=torch.int64, device=device)

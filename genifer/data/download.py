@@ -46,7 +46,8 @@ def download_cifar100(target: Path, md5: str | None, url: str = CIFAR100.url) ->
     if md5 is not None and not check_integrity(str(part), md5):
         part.unlink()
         raise GeniferError(
-            f"{url}: what arrived is corrupt (its MD5 is not {md5}) and was deleted; run the same command again"
+            f"{url}: what arrived is corrupt (its MD5 is not {md5}) and was deleted; "
+            "run the same command again"
         )
     part.replace(target)
 

@@ -67,7 +67,9 @@ def prepare_data(
                 {"images": torch.from_numpy(task_images), "labels": torch.from_numpy(task_labels)},
                 description,
             )
-            log.info("task %d, %s: %d images of %d classes", task, split, len(task_labels), scenario.tasks[task])
+            log.info(
+                "task %d, %s: %d images of %d classes", task, split, len(task_labels), scenario.tasks[task]
+            )
 
 
 def _sorted_by_label(images: Images, labels: Labels) -> tuple[Images, Labels]:

@@ -87,7 +87,10 @@ def _cifar100(archive: Path, settings: DataSettings) -> Source:
 
     md5 = settings.archive_md5
     if not archive.is_file():
-        raise GeniferError(f"data.archive: {archive} does not exist; give the path of cifar-100-python.tar.gz, or null to download it")
+        raise GeniferError(
+            f"data.archive: {archive} does not exist; give the path of "
+            "cifar-100-python.tar.gz, or null to download it"
+        )
     if md5 is not None and not check_integrity(str(archive), md5):
         raise GeniferError(
             f"data.archive: {archive} is corrupt or another file: its MD5 is not {md5}. Delete it and "
@@ -95,7 +98,7 @@ def _cifar100(archive: Path, settings: DataSettings) -> Source:
             "data.archive_md5 to its MD5"
         )
 
-    class Archive(CIFAR100):
+    class Archive(CIFAR100):  # type: ignore[misc]
         tgz_md5 = md5
         if md5 != CIFAR100_MD5:
             train_list = [["train", None]]
@@ -108,7 +111,9 @@ def _cifar100(archive: Path, settings: DataSettings) -> Source:
                 tar.extractall(folder, filter="data")
             train, test = Archive(folder, train=True), Archive(folder, train=False)
         except (tarfile.TarError, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
-            raise GeniferError(f"data.archive: {archive} is not a readable CIFAR-100 archive ({error}); download it again") from error
+            raise GeniferError(
+                f"data.archive: {archive} is not a readable CIFAR-100 archive ({error}); download it again"
+            ) from error
 
     def images(split: CIFAR100) -> Images:
         channels_first = np.ascontiguousarray(split.data.transpose(0, 3, 1, 2))
@@ -127,13 +132,18 @@ def _image_folder(path: Path, settings: DataSettings) -> Source:
     if path.is_dir():
         return _class_folders(path, settings)
     if not path.is_file():
-        raise GeniferError(f"data.archive: {path} does not exist; give a folder or .tar.gz with train/<class>/* and test/<class>/*")
+        raise GeniferError(
+            f"data.archive: {path} does not exist; give a folder or .tar.gz "
+            "with train/<class>/* and test/<class>/*"
+        )
     with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise GeniferError(f"data.archive: {path} is not a readable tar archive ({error}); make or copy it again") from error
+            raise GeniferError(
+                f"data.archive: {path} is not a readable tar archive ({error}); make or copy it again"
+            ) from error
         return _class_folders(Path(folder), settings, shown=path)
 
 
@@ -158,11 +168,17 @@ def class_folders(root: Path, shown: Path | None = None) -> tuple[Path, list[str
             root = inner[0]
     for split in ("train", "test"):
         if not (root / split).is_dir():
-            raise GeniferError(f"data.archive: {shown} has no folder '{split}'; it must hold train/<class>/* and test/<class>/*")
+            raise GeniferError(
+                f"data.archive: {shown} has no folder '{split}'; it must hold "
+                "train/<class>/* and test/<class>/*"
+            )
     train, test = _folders(root / "train"), _folders(root / "test")
     if train != test:
         odd = sorted(set(train) ^ set(test))
-        raise GeniferError(f"data.archive: {shown}: train/ and test/ must hold the same classes; only one of them has: {', '.join(odd[:10])}")
+        raise GeniferError(
+            f"data.archive: {shown}: train/ and test/ must hold the same classes; "
+            f"only one of them has: {', '.join(odd[:10])}"
+        )
     return root, train
 
 
@@ -179,7 +195,9 @@ def _read_split(path: Path, names: list[str], settings: DataSettings, shown: Pat
             file for file in (path / name).rglob("*") if file.is_file() and file.suffix.lower() in EXTENSIONS
         )
         if not found:
-            raise GeniferError(f"data.archive: {shown}: {path.name}/{name} holds no image ({', '.join(EXTENSIONS)})")
+            raise GeniferError(
+                f"data.archive: {shown}: {path.name}/{name} holds no image ({', '.join(EXTENSIONS)})"
+            )
         files += found
         labels += [label] * len(found)
     size, mode = settings.image_size, "L" if settings.channels == 1 else "RGB"
@@ -188,7 +206,13 @@ def _read_split(path: Path, names: list[str], settings: DataSettings, shown: Pat
         try:
             with Image.open(file) as image:
                 converted = image.convert(mode)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            UnidentifiedImageError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
             raise GeniferError(
                 f"data.archive: {shown}: {path.name}/{file.relative_to(path)} does not decode as an image "
                 f"({error}); mend or remove it"
@@ -218,5 +242,3 @@ def _to_size(images: Images, size: int) -> Images:
         torch.from_numpy(images).float(), (size, size), mode="bilinear", antialias=True, align_corners=False
     )
     return resized.round_().clamp_(0, 255).to(torch.uint8).numpy()
-
-

@@ -54,7 +54,9 @@ def evaluate(
             normalized = trained.normalization(images).contiguous(memory_format=torch.channels_last)
             correct += (classifier(normalized).argmax(1) == labels).sum()
         n_test, n_correct = len(data.labels), int(correct)
-        rows.append([method, seed, len(data_paths) - 1, eval_task, data.n_new, n_test, n_correct, n_correct / n_test])
+        rows.append(
+            [method, seed, len(data_paths) - 1, eval_task, data.n_new, n_test, n_correct, n_correct / n_test]
+        )
         log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
     with whole_file(output) as temporary:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False, float_format="%.6f")

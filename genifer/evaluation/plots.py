@@ -15,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from genifer.config import METHODS, PlotSettings
@@ -163,7 +164,9 @@ def _palette(pixels: np.ndarray, names: Sequence[str], rows: int) -> Figure:
         first = band * per_band
         shown = images[:, first : first + per_band]
         count = shown.shape[1]
-        sheet = np.full((rows * (size + 1) - 1, per_band * (size + 1) - 1, shown.shape[-1]), 255, dtype=np.uint8)
+        sheet = np.full(
+            (rows * (size + 1) - 1, per_band * (size + 1) - 1, shown.shape[-1]), 255, dtype=np.uint8
+        )
         for row in range(rows):
             for column in range(count):
                 top, left = row * (size + 1), column * (size + 1)
@@ -194,16 +197,20 @@ def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], o
     scalars = [column for column in table.columns if column not in ("step", "training")]
     columns = min(3, len(scalars))
     rows = -(-len(scalars) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.1 * rows + 0.5), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(4.6 * columns, 3.1 * rows + 0.5), layout="constrained", squeeze=False
+    )
     names = list(dict.fromkeys(table["training"]))
     palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
     for axes, scalar in zip(grid.flat, scalars, strict=False):
-        sns.lineplot(table, x="step", y=scalar, hue="training", palette=palette, errorbar=None, legend=False, ax=axes)
+        sns.lineplot(
+            table, x="step", y=scalar, hue="training", palette=palette, errorbar=None, legend=False, ax=axes
+        )
         axes.set(title=scalar.replace("_", " "), ylabel=None)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in list(grid.flat)[len(scalars) :]:
         axes.set_axis_off()
-    handles = [plt.Line2D([], [], color=palette[name], label=name) for name in names]
+    handles = [Line2D([], [], color=palette[name], label=name) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)))
     return _save(figure, output, settings)
 

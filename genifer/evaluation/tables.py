@@ -50,7 +50,9 @@ def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns method, seed, after_task, classes_seen, accuracy.
     """
-    grouped = accuracy.groupby(["method", "seed", "after_task"], sort=False)[["n_classes", "n_test", "n_correct"]].sum()
+    grouped = accuracy.groupby(["method", "seed", "after_task"], sort=False)[
+        ["n_classes", "n_test", "n_correct"]
+    ].sum()
     table = grouped.reset_index().rename(columns={"n_classes": "classes_seen"})
     table["accuracy"] = table["n_correct"] / table["n_test"]
     return table[["method", "seed", "after_task", "classes_seen", "accuracy"]]
@@ -84,7 +86,9 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
     per_seed = pd.DataFrame(
         {
             "average_incremental_accuracy": later.groupby(keys, sort=False)["accuracy"].mean(),
-            "average_incremental_accuracy_with_first_task": steps.groupby(keys, sort=False)["accuracy"].mean(),
+            "average_incremental_accuracy_with_first_task": steps.groupby(keys, sort=False)[
+                "accuracy"
+            ].mean(),
             "final_accuracy": last.set_index(keys)["accuracy"],
             "forgetting": forgetting(accuracy).groupby(keys, sort=False)["forgetting"].mean(),
         }
@@ -114,4 +118,7 @@ def summary_text(summary: pd.DataFrame) -> str:
     for _, row in summary.iterrows():
         lines.append([str(row["method"]), str(row["n_seeds"]), *(cell(row, name) for name in METRICS)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -71,15 +72,10 @@ class Generator(nn.Module):
         )
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.convs = nn.ModuleList(
-            StyledConv(before, after, style_dim)
-            for before, after in zip(channels[:-1], channels[1:], strict=True)
+            StyledConv(before, after, style_dim) for before, after in pairwise(channels)
         )
         self.noise_scales = nn.ParameterList(torch.zeros(1, after, 1, 1) for after in channels[1:])
         self.to_image = StyledConv(channels[-1], image_channels, style_dim)
-
-    @property
-    def image_size(self) -> int:
-        return 4 * 2 ** (len(self.convs) // 2)
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
         """One noise map (n, 1, side, side) for each convolution, standard normal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 
@@ -59,7 +58,7 @@ class Progress:
             self.bar.stop()
 
     def _line(self, text: str) -> None:
-        print(f"[{self.title}] {text}", file=sys.stderr, flush=True)
+        self.console.print(f"[{self.title}] {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

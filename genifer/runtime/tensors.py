@@ -75,4 +75,3 @@ def load_state(module: torch.nn.Module, state: dict[str, Tensor], path: Path) ->
         module.load_state_dict(state)
     except RuntimeError as error:
         raise GeniferError(f"{path}: does not fit its own description: {error}") from error
-

@@ -55,7 +55,7 @@ def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
     tensors, description = load_tensors(path, "classifier")
     network = Classifier(**description["network"], n_classes=description["n_classes"])
     load_state(network, tensors, path)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     return TrainedClassifier(network, Normalization(description["mean"], description["std"]).to(device))
 
 
@@ -78,8 +78,8 @@ def load_gan(path: Path, device: torch.device) -> TrainedGan:
     load_state(generator, without_prefix("generator", tensors), path)
     discriminator = Discriminator(**description["discriminator"])
     load_state(discriminator, without_prefix("discriminator", tensors), path)
-    generator.to(device, memory_format=torch.channels_last)
-    discriminator.to(device, memory_format=torch.channels_last)
+    generator.to(device).to(memory_format=torch.channels_last)
+    discriminator.to(device).to(memory_format=torch.channels_last)
     return TrainedGan(generator, discriminator, description["n_classes_seen"])
 
 

@@ -17,8 +17,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from genifer.config import DiscriminatorSettings, GanSettings, GeneratorSettings, PretrainGanSettings, TrainGanSettings
-from genifer.data.batches import Normalization, TaskData, load_task_data, random_crop_and_flip, shuffled_batches
+from genifer.config import (
+    DiscriminatorSettings,
+    GanSettings,
+    GeneratorSettings,
+    PretrainGanSettings,
+    TrainGanSettings,
+)
+from genifer.data.batches import (
+    Normalization,
+    TaskData,
+    load_task_data,
+    random_crop_and_flip,
+    shuffled_batches,
+)
 from genifer.losses import discriminator_loss, generator_loss, image_distillation, r1_penalty
 from genifer.nn.ada import AdaController, Amounts, augment, draw_amounts
 from genifer.nn.classifier import Classifier
@@ -52,7 +64,9 @@ def pretrain_gan(
         data.images.shape[1],
     )
     matched = trained.network.feature_shape(settings.matching_stage, size)
-    discriminator = Discriminator(data.n_classes, settings.matching_stage, *matched, discriminator_settings.width)
+    discriminator = Discriminator(
+        data.n_classes, settings.matching_stage, *matched, discriminator_settings.width
+    )
     gan = GanStep(settings, generator, discriminator, trained.network, stage)
     _train(stage, gan, task_settings.steps, task_settings.ema_rampup_steps, data, trained.normalization, rng)
 
@@ -69,7 +83,9 @@ def train_gan(
     rng = stage.start()
     data = load_task_data([data_path], stage.device)
     trained = load_classifier(classifier_path, stage.device)
-    require_classes(classifier_path, trained.network.n_classes, data.n_old + data.n_new, f"the GAN of task {data.task}")
+    require_classes(
+        classifier_path, trained.network.n_classes, data.n_old + data.n_new, f"the GAN of task {data.task}"
+    )
     old = load_gan(old_gan_path, stage.device)
     require_classes(old_gan_path, old.n_classes_seen, data.n_old, f"the GAN of task {data.task}")
     weight = task_settings.distillation_weight
@@ -188,16 +204,21 @@ class GanStep:
     ) -> None:
         self.settings = settings
         self.stage = stage
-        self.generator = generator.to(stage.device, memory_format=torch.channels_last).train()
-        self.discriminator = discriminator.to(stage.device, memory_format=torch.channels_last).train()
+        self.generator = generator.to(stage.device).to(memory_format=torch.channels_last).train()
+        self.discriminator = discriminator.to(stage.device).to(memory_format=torch.channels_last).train()
         self.classifier = classifier.eval().requires_grad_(False)
         self.old_generator = old_generator and old_generator.eval().requires_grad_(False)
         self.distillation_weight = distillation_weight
         ada = settings.ada
         self.ada = AdaController(
-            ada.target, ada.interval, ada.speed_kimg, ada.max_probability, ada.initial_probability, stage.device
+            ada.target,
+            ada.interval,
+            ada.speed_kimg,
+            ada.max_probability,
+            ada.initial_probability,
+            stage.device,
         )
-        # A penalty on every r1_interval-th step counts as a step of its own (Karras et al., 2020, appendix B).
+        # A penalty on every r1_interval-th step is a step of its own (Karras et al., 2020, appendix B).
         lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_gamma else 1.0
         self.r1_gamma = settings.r1_gamma * lazy
         self.generator_parameters = list(generator.parameters())

@@ -53,7 +53,10 @@ def train_genifer(
                 asked = torch.randint(data.n_old, (n_replayed,), generator=rng, device=stage.device)
                 replayed = replay(generator, asked, normalize, rng)
                 images = random_crop_and_flip(
-                    torch.cat([replayed, normalize(pixels)]), settings.crop_padding, settings.horizontal_flip, rng
+                    torch.cat([replayed, normalize(pixels)]),
+                    settings.crop_padding,
+                    settings.horizontal_flip,
+                    rng,
                 )
                 losses = next_task_losses(classifier, old_classifier, images, labels, settings)
             optimizer.zero_grad()
@@ -82,7 +85,11 @@ class NextTaskLosses(NamedTuple):
 
 
 def next_task_losses(
-    classifier: Classifier, old_classifier: Classifier, images: Tensor, labels: Tensor, settings: GeniferSettings
+    classifier: Classifier,
+    old_classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: GeniferSettings,
 ) -> NextTaskLosses:
     """The loss of one step, and its parts before they are weighted.
 

@@ -87,7 +87,9 @@ class Record:
     def add(self, step: int, scalars: dict[str, Tensor]) -> None:
         """Take the scalars of a step (counted from 0)."""
         for name, value in scalars.items():
-            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach().clone()
+            self.sums[name] = (
+                self.sums[name] + value.detach() if name in self.sums else value.detach().clone()
+            )
             self.counts[name] = self.counts.get(name, 0) + 1
         done = step + 1
         if done % self.steps_per_row == 0 or done == self.steps:

@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from genifer.config import ClassifierSettings, TrainingSettings
-from genifer.data.batches import Normalization, TaskData, load_task_data, random_crop_and_flip, shuffled_batches
+from genifer.data.batches import (
+    Normalization,
+    TaskData,
+    load_task_data,
+    random_crop_and_flip,
+    shuffled_batches,
+)
 from genifer.nn.classifier import Classifier
 from genifer.training.checkpoints import load_classifier, require_classes, save_classifier
 from genifer.training.optimizers import make_optimizer
@@ -28,7 +34,7 @@ def pretrain_classifier(
     rng = stage.start()
     data = load_task_data([data_path], stage.device)
     classifier = Classifier(network.architecture, network.width, data.images.shape[1], data.n_new)
-    classifier.to(stage.device, memory_format=torch.channels_last)
+    classifier.to(stage.device).to(memory_format=torch.channels_last)
     _fit(stage, settings, classifier, data, rng)
 
 

@@ -19,7 +19,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("augmentation", keys)
     if "module_with_discriminator" in metafunc.fixturenames:
         modules = json.loads((folder / "manifest.json").read_text())["modules"]
-        metafunc.parametrize("module_with_discriminator", [n for n in modules if n.startswith("discriminator")])
+        metafunc.parametrize(
+            "module_with_discriminator", [n for n in modules if n.startswith("discriminator")]
+        )
 
 
 class Reference:

@@ -122,7 +122,9 @@ def test_gan_step(reference: Reference) -> None:
     settings = GanSettings.model_validate({"ada": {"enabled": False}})
     stage = Stage("test", 0, 1, Path(), torch.device("cpu"), "fp32")
     weight = 10 * expected["g_dist_factor"]
-    gan = GanStep(settings, new, discriminator, classifier, stage, old_generator=old, distillation_weight=weight)
+    gan = GanStep(
+        settings, new, discriminator, classifier, stage, old_generator=old, distillation_weight=weight
+    )
     old_labels = reference.integers(51, 0, 50, n_old)
     new_labels = reference.integers(52, 50, 60, n - n_old)
     batch = GanBatch(
@@ -134,7 +136,9 @@ def test_gan_step(reference: Reference) -> None:
         discriminator_noise=reference.noise(70, n),
         generator_noise=reference.noise(80, n),
     )
-    theirs = {f"discriminator.{k}": f"discriminator.{v}" for k, v in _names(discriminator, "discriminator").items()}
+    theirs = {
+        f"discriminator.{k}": f"discriminator.{v}" for k, v in _names(discriminator, "discriminator").items()
+    }
     theirs |= {f"generator.{k}": f"generator.{v}" for k, v in _names(new, "generator").items()}
 
     before = _flat(discriminator)
@@ -216,7 +220,9 @@ def _names(module: torch.nn.Module, kind: str) -> dict[str, str]:
         elif parts[0] == "noise_scales":
             names[name] = f"conv{int(parts[1]) + 1}.noise_scale"
         else:
-            layer, rest = (f"conv{int(parts[1]) + 1}", parts[2:]) if parts[0] == "convs" else ("out_layer", parts[1:])
+            layer, rest = (
+                (f"conv{int(parts[1]) + 1}", parts[2:]) if parts[0] == "convs" else ("out_layer", parts[1:])
+            )
             part = {"to_scale": "y1.", "to_shift": "y2.", "conv": ""}[rest[0]]
             names[name] = f"{layer}.{part}{rest[1]}"
     return names
@@ -238,7 +244,9 @@ def test_ada_controller(reference: Reference) -> None:
     figures = reference.json("schedules.json")["ada_controller"]
     caps = {"p_after_each_step": figures["max_p"]}
     prefix = "p_after_each_step_if_max_p_is_"
-    caps |= {key: float(key.removeprefix(prefix).replace("_", ".")) for key in figures if key.startswith(prefix)}
+    caps |= {
+        key: float(key.removeprefix(prefix).replace("_", ".")) for key in figures if key.startswith(prefix)
+    }
     assert len(caps) > 1
     for key, cap in caps.items():
         controller = AdaController(
@@ -301,4 +309,3 @@ def test_radam_is_pytorchs(reference: Reference) -> None:
         (x - target).square().sum().backward()
         optimizer.step()
         assert_close(x, row)
-

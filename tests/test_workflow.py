@@ -1,0 +1,209 @@
+"""The workflow as users run it: snakemake in a fresh clone, then again, then with a changed setting."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import call, make_clone, write_run_file
+from PIL import Image
+from test_data import write_cifar100
+
+TRAININGS = {
+    "pretrain_classifier",
+    "pretrain_gan",
+    "train_genifer",
+    "train_gan",
+    "train_finetune",
+    "train_joint",
+}
+EVALUATION = {"evaluate", "evaluate_first_task", "tabulate", "plot_accuracy"}
+
+
+def planned(clone: Path, run_file: Path) -> dict[str, int]:
+    """The jobs that Snakemake would run, by rule."""
+    done = call(["snakemake", "--dry-run", "--configfile", run_file], clone)
+    assert done.returncode == 0, done.stderr
+    jobs: dict[str, int] = {}
+    rows = (
+        done.stdout.split("Job stats:", 1)[-1].split("\n\n")[0].splitlines()
+        if "Job stats:" in done.stdout
+        else []
+    )
+    for line in rows:
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit() and words[0] not in ("all", "total"):
+            jobs[words[0]] = int(words[1])
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which the tiny run has finished."""
+    clone = make_clone(tmp_path_factory.mktemp("clone"))
+    run_file = write_run_file(clone)
+    done = call(["snakemake", "--configfile", run_file], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return clone
+
+
+def test_a_dry_run_of_the_paper_shows_the_chain(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    jobs = planned(clone, clone / "config" / "config.yaml")
+    assert jobs == {
+        "download_data": 1,
+        "prepare_data": 1,
+        "pretrain_classifier": 1,
+        "pretrain_gan": 1,
+        "train_genifer": 5,
+        "train_gan": 4,
+        "train_finetune": 5,
+        "train_joint": 5,
+        "evaluate_first_task": 1,
+        "evaluate": 15,
+        "tabulate": 1,
+        "plot_accuracy": 1,
+        "plot_replay": 5,
+        "plot_training": 2,
+    }
+
+
+def test_tables_and_plots(finished: Path) -> None:
+    results = finished / "results" / "tiny"
+    accuracy = pd.read_csv(results / "accuracy.csv")
+    assert list(accuracy.columns) == [
+        "method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy",
+    ]  # fmt: skip
+    assert accuracy.groupby("method").size().to_dict() == {"genifer": 6, "finetune": 6, "joint": 6}
+    first = accuracy[accuracy["after_task"] == 0]
+    assert first["n_correct"].nunique() == 1
+    summary = pd.read_csv(results / "summary.csv")
+    names = [
+        "average_incremental_accuracy",
+        "average_incremental_accuracy_with_first_task",
+        "final_accuracy",
+        "forgetting",
+    ]
+    assert list(summary.columns) == ["method", "n_seeds"] + [
+        f"{n}_{s}" for n in names for s in ("mean", "std")
+    ]
+    assert set(json.loads((results / "summary.json").read_text())) == {"genifer", "finetune", "joint"}
+    plots = ["accuracy", "forgetting", "training_classifiers", "training_gans"]
+    plots += [f"accuracy_matrix_{method}" for method in ("genifer", "finetune", "joint")]
+    plots += [f"replay_seed_0_task_{task}" for task in (0, 1)]
+    assert {path.stem for path in (results / "plots").iterdir()} == set(plots)
+    for name in plots:
+        with Image.open(results / "plots" / f"{name}.png") as image:
+            assert min(image.size) > 80
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+        assert "</svg>" in (results / "plots" / f"{name}.svg").read_text()
+    for stage in ("first_task/pretrain_gan", "genifer/task_1/train_gan", "joint/task_2/train_joint"):
+        folder = results / "seed_0" / stage
+        names_there = {path.name for path in folder.iterdir()}
+        assert {"metrics.csv", "log.txt", "benchmark.tsv", "tensorboard"} < names_there
+        assert "steps" in (folder / "log.txt").read_text()
+    assert "genifer" in call(["genifer", "summary", "--run", "tiny"], finished).stdout
+
+
+def test_nothing_is_done_twice(finished: Path) -> None:
+    run_file = write_run_file(finished)
+    for path in (finished / "results").rglob("*"):
+        when = random.uniform(1e9, 1.7e9)
+        os.utime(path, (when, when))
+    assert planned(finished, run_file) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        ({"plots": {"dpi": 60}}, {"plot_accuracy", "plot_replay", "plot_training"}),
+        ({"runtime": {"device": "cpu"}}, set()),
+        (
+            {"train_gan": {"distillation_weight": 5.0}},
+            {"train_gan", "train_genifer", "evaluate", "tabulate", "plot_accuracy", "plot_replay", "plot_training"},
+        ),
+        (
+            {"gan": {"generator_learning_rate": 0.1}},
+            {"pretrain_gan", "train_gan", "train_genifer", "evaluate", "tabulate", "plot_accuracy", "plot_replay", "plot_training"},
+        ),
+        ({"joint": {"steps": 4}}, {"train_joint", "evaluate", "tabulate", "plot_accuracy", "plot_training"}),
+        (
+            {"scenario": {"class_order": 5}},
+            {"prepare_data", "plot_replay", "plot_training"} | TRAININGS | EVALUATION,
+        ),
+        ({"seeds": [0, 1]}, {"plot_replay", "plot_training"} | TRAININGS | EVALUATION),
+    ],
+)  # fmt: skip
+def test_a_changed_setting_reruns_what_depends_on_it(
+    finished: Path, change: dict[str, object], jobs: set[str]
+) -> None:
+    planned_jobs = planned(finished, write_run_file(finished, **change))
+    write_run_file(finished)
+    assert set(planned_jobs) == jobs
+    if "seeds" in change:
+        assert planned_jobs["pretrain_classifier"] == planned_jobs["pretrain_gan"] == 1
+
+
+def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    run_file = write_run_file(clone, gan={"batch_size": 48})
+    done = call(["snakemake", "--configfile", run_file], clone)
+    assert done.returncode != 0
+    assert "gan.batch_size" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (clone / "results").exists()
+
+
+def test_a_missing_archive_stops_the_run_before_its_first_job(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    data = {"dataset": "image_folder", "archive": "photos.tar.gz"}
+    done = call(["snakemake", "--configfile", write_run_file(clone, data=data)], clone)
+    assert done.returncode != 0
+    assert "data.archive: photos.tar.gz does not exist" in done.stdout + done.stderr
+    assert not (clone / "results").exists()
+
+
+def no_gpu() -> bool:
+    return call(["python", "-c", "import torch; assert torch.cuda.is_available()"]).returncode != 0
+
+
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
+def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    done = call(["snakemake", "--cores", "--resources", "gpu=1"], clone)
+    assert done.returncode != 0
+    message = " ".join((done.stdout + done.stderr).split())
+    assert "days on this machine" in message
+    assert "runtime.device: cpu" in message
+    assert not (clone / "results" / "paper").exists()
+
+
+def test_lint_is_clean() -> None:
+    assert call(["snakemake", "--lint"]).returncode == 0
+    assert call(["snakefmt", "--check", "workflow"]).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_papers_configuration_runs(tmp_path: Path) -> None:
+    """config.yaml with the paper's networks, a step or two a stage, on a small archive of CIFAR-100's format."""
+    clone = make_clone(tmp_path)
+    md5 = write_cifar100(clone / "small.tar.gz")
+    changes = [
+        "data={archive: small.tar.gz, archive_md5: " + md5 + "}",
+        "runtime={device: cpu}",
+        *(
+            f"{stage}={{steps: 1}}"
+            for stage in ("pretrain_classifier", "genifer", "finetune", "joint", "train_gan")
+        ),
+        "pretrain_gan={steps: 2}",
+    ]
+    done: subprocess.CompletedProcess[str] = call(["snakemake", "--config", *changes], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    accuracy = pd.read_csv(clone / "results" / "paper" / "accuracy.csv")
+    assert len(accuracy) == 3 * 21
+    assert accuracy[accuracy["after_task"] == 5].groupby("method")["n_classes"].sum().eq(100).all()
