@@ -24,7 +24,7 @@ from genifer.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
-TIMED_IMAGES = 8
+TIMED_IMAGES = 16
 """Images in a timed step; the time of a whole batch is taken to be in proportion."""
 
 

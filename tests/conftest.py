@@ -75,6 +75,7 @@ def make_clone(folder: Path) -> Path:
     """What Snakemake needs of the repository, in a folder of its own."""
     for name in ("workflow", "config"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "environment.yml", folder)
     return folder
 
 

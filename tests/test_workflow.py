@@ -175,7 +175,7 @@ def no_gpu() -> bool:
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
 def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
-    done = call(["snakemake", "--cores", "--resources", "gpu=1"], clone)
+    done = call(["snakemake", "--cores", "all", "--resources", "gpu=1"], clone)
     assert done.returncode != 0
     message = " ".join((done.stdout + done.stderr).split())
     assert "days on this machine" in message

@@ -181,7 +181,7 @@ def _palette(pixels: np.ndarray, names: Sequence[str], rows: int) -> Figure:
         axes.set_yticks([])
         axes.grid(visible=False)
         sns.despine(ax=axes, left=True, bottom=True)
-    figure.suptitle(f"Replayed images of {classes} classes, one column a class")
+    figure.suptitle(f"Replayed images of {classes} classes,\none column a class")
     return figure
 
 
@@ -193,7 +193,7 @@ def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], o
         output: path of the picture without its suffix.
     """
     set_style(settings)
-    table = pd.concat([pd.read_csv(path).assign(training=name) for name, path in metrics])
+    table = pd.concat([pd.read_csv(path).assign(training=name) for name, path in metrics], ignore_index=True)
     scalars = [column for column in table.columns if column not in ("step", "training")]
     columns = min(3, len(scalars))
     rows = -(-len(scalars) // columns)

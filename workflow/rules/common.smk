@@ -1,6 +1,7 @@
 # Settings of the run, and the names of its files.
 import json
 import subprocess
+import sys
 
 from genifer.config import parse_settings, stage_settings
 from genifer.errors import GeniferError
@@ -43,7 +44,14 @@ def settings_of(stage):
 
 def check_before_start():
     """Data, device and time on a CPU, before the first job: what would stop the run stops it now."""
-    check = ["genifer", "check", "--settings", RUN.model_dump_json()]
+    check = [
+        sys.executable,
+        "-m",
+        "genifer",
+        "check",
+        "--settings",
+        RUN.model_dump_json(),
+    ]
     if subprocess.run(check).returncode:
         raise WorkflowError("The run was not started, for the reason above.")
 

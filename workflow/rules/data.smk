@@ -12,12 +12,12 @@ rule download_data:
     retries: 3
     localrule: True
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("download_data"),
     shell:
         """
-        genifer download-data \
+        python -m genifer download-data \
             --output {output.archive:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}
@@ -35,14 +35,14 @@ rule prepare_data:
     benchmark:
         f"{RESULTS}/data/prepare_data.benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("prepare_data"),
         folder=subpath(output[0], parent=True),
         archive=f"--archive {DOWNLOADED}" if NEEDS_DOWNLOAD else "",
     shell:
         """
-        genifer prepare-data {params.archive} \
+        python -m genifer prepare-data {params.archive} \
             --output {params.folder:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}

@@ -13,14 +13,14 @@ rule evaluate_first_task:
     benchmark:
         f"{FIRST_TASK}/evaluate/benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     resources:
         device=DEVICE,
     params:
         settings=settings_of("evaluate"),
     shell:
         """
-        genifer evaluate --method first_task --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer evaluate --method first_task --seed {wildcards.seed} --device {resources.device} \
             --classifier {input.classifier:q} \
             --data {input.data:q} \
             --output {output.accuracy:q} \
@@ -41,7 +41,7 @@ rule evaluate:
     benchmark:
         f"{NEXT_TASK}/evaluate/benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     resources:
         device=DEVICE,
     params:
@@ -49,7 +49,7 @@ rule evaluate:
         data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
-        genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer evaluate --method {wildcards.method} --seed {wildcards.seed} --device {resources.device} \
             --classifier {input.classifier:q} \
             {params.data} \
             --output {output.accuracy:q} \
@@ -71,7 +71,7 @@ rule tabulate:
     benchmark:
         f"{RESULTS}/logs/tabulate.benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("tabulate"),
         folder=subpath(output.accuracy, parent=True),
@@ -79,7 +79,7 @@ rule tabulate:
         evaluations=lambda wildcards, input: repeated("--evaluation", input.evaluations),
     shell:
         """
-        genifer tabulate {params.methods} {params.evaluations} \
+        python -m genifer tabulate {params.methods} {params.evaluations} \
             --output {params.folder:q} \
             2>&1 | tee {log:q}
         """
@@ -96,13 +96,13 @@ rule plot_accuracy:
     benchmark:
         f"{RESULTS}/logs/plot_accuracy.benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("plot"),
         folder=subpath(output[0], parent=True),
     shell:
         """
-        genifer plot-accuracy \
+        python -m genifer plot-accuracy \
             --accuracy {input.accuracy:q} \
             --output {params.folder:q} \
             --settings {params.settings:q} \
@@ -123,13 +123,13 @@ rule plot_replay:
     benchmark:
         f"{RESULTS}/logs/plot_replay_seed_{{seed}}_task_{{task}}.benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("plot"),
         picture=subpath(output[0], strip_suffix=".png"),
     shell:
         """
-        genifer plot-replay --seed {wildcards.seed} \
+        python -m genifer plot-replay --seed {wildcards.seed} \
             --gan {input.gan:q} \
             --classifier {input.classifier:q} \
             --data {input.data:q} \
@@ -150,14 +150,14 @@ rule plot_training:
     benchmark:
         f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
     params:
         settings=settings_of("plot"),
         metrics=named_training_metrics,
         picture=subpath(output[0], strip_suffix=".png"),
     shell:
         """
-        genifer plot-training {params.metrics} \
+        python -m genifer plot-training {params.metrics} \
             --output {params.picture:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}

@@ -14,7 +14,8 @@ rule pretrain_classifier:
         f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
     priority: 1
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -23,7 +24,7 @@ rule pretrain_classifier:
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --output {params.folder:q} \
             --settings {params.settings:q} \
@@ -45,7 +46,8 @@ rule pretrain_gan:
         f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
     priority: 1
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -54,7 +56,7 @@ rule pretrain_gan:
         folder=subpath(output.gan, parent=True),
     shell:
         """
-        genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --output {params.folder:q} \
@@ -78,7 +80,8 @@ rule train_genifer:
         f"{next_task('genifer')}/train_genifer/benchmark.tsv"
     priority: 1
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -87,7 +90,7 @@ rule train_genifer:
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer train-genifer --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -112,7 +115,8 @@ rule train_gan:
         f"{next_task('genifer')}/train_gan/benchmark.tsv"
     priority: 1
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -121,7 +125,7 @@ rule train_gan:
         folder=subpath(output.gan, parent=True),
     shell:
         """
-        genifer train-gan --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -144,7 +148,8 @@ rule train_finetune:
     benchmark:
         f"{next_task('finetune')}/train_finetune/benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -153,7 +158,7 @@ rule train_finetune:
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        genifer train-finetune --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
@@ -175,7 +180,8 @@ rule train_joint:
     benchmark:
         f"{next_task('joint')}/train_joint/benchmark.tsv"
     conda:
-        "genifer"
+        "../../environment.yml"
+    threads: 4
     resources:
         gpu=1,
         device=DEVICE,
@@ -185,7 +191,7 @@ rule train_joint:
         data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
-        genifer train-joint --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} \
             {params.data} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
