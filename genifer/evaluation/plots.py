@@ -98,13 +98,14 @@ def _accuracy_matrix(method: str, accuracy: pd.DataFrame) -> Figure:
     )
     axes.set(title=f"{method}: accuracy on each task", xlabel="on task", ylabel="after task")
     axes.tick_params(axis="y", rotation=0)
+    axes.grid(visible=False)
     return figure
 
 
 def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figure:
     table = forgetting(accuracy)
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.set(title="Forgetting: best accuracy before the last task, less that after it")
+    axes.set(title="Forgetting: best accuracy on a task before the last one,\nless the accuracy at the end")
     if table.empty:
         axes.text(0.5, 0.5, "a single task: nothing to forget", ha="center", transform=axes.transAxes)
         return figure
@@ -120,7 +121,7 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
     axes.axhline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="task", ylabel="accuracy lost")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(title=None)
+    sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None)
     return figure
 
 
@@ -204,7 +205,15 @@ def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], o
     palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
     for axes, scalar in zip(grid.flat, scalars, strict=False):
         sns.lineplot(
-            table, x="step", y=scalar, hue="training", palette=palette, errorbar=None, legend=False, ax=axes
+            table,
+            x="step",
+            y=scalar,
+            hue="training",
+            palette=palette,
+            errorbar=None,
+            legend=False,
+            linewidth=1,
+            ax=axes,
         )
         axes.set(title=scalar.replace("_", " "), ylabel=None)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
