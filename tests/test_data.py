@@ -133,6 +133,25 @@ def test_image_folder(tmp_path: Path, packed: bool, size: int) -> None:
     assert second.images[4, :, 3, 3].tolist() == [50, 200, 10]
 
 
+def test_images_of_many_kinds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tree(tmp_path / "photos", ["ant"])
+    folder = tmp_path / "photos" / "train" / "ant"
+    for old in folder.iterdir():
+        old.unlink()
+    grey = np.full((9, 20), 200, dtype=np.uint8)
+    Image.fromarray(grey).save(folder / "a.JPG", format="JPEG")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "b.png")
+    Image.fromarray(np.full((9, 20, 4), 200, dtype=np.uint8)).save(folder / "c.png")
+    Image.fromarray(grey).convert("P").save(folder / "d.gif")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "._a.JPG").write_bytes(b"of another system")
+    prepare(tmp_path / "out", {"dataset": "image_folder", "archive": tmp_path / "photos"}, {"tasks": [1]})
+    images = load(tmp_path / "out", 0).images
+    assert images.shape == (4, 3, 32, 32)
+    assert (images.int() - 200).abs().max() <= 2
+    assert "1 files are no images" in caplog.text
+
+
 def test_image_folder_in_grey(tmp_path: Path) -> None:
     write_tree(tmp_path / "photos", ["a", "b"])
     data = DIGITS | {"dataset": "image_folder", "archive": tmp_path / "photos"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from genifer.config import CIFAR100_MD5, DataSettings
 from genifer.errors import GeniferError
+
+log = logging.getLogger(__name__)
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -190,38 +193,43 @@ def _read_split(path: Path, names: list[str], settings: DataSettings, shown: Pat
     """Decode every image of a split, in the order of class and file name."""
     files: list[Path] = []
     labels: list[int] = []
+    skipped = 0
     for label, name in enumerate(names):
-        found = sorted(
-            file for file in (path / name).rglob("*") if file.is_file() and file.suffix.lower() in EXTENSIONS
-        )
+        there = sorted(f for f in (path / name).rglob("*") if f.is_file() and not f.name.startswith("."))
+        found = [file for file in there if file.suffix.lower() in EXTENSIONS]
         if not found:
             raise GeniferError(
                 f"data.archive: {shown}: {path.name}/{name} holds no image ({', '.join(EXTENSIONS)})"
             )
         files += found
         labels += [label] * len(found)
-    size, mode = settings.image_size, "L" if settings.channels == 1 else "RGB"
+        skipped += len(there) - len(found)
+    if skipped:
+        log.warning("%s: %d files are no images by their names, and were left out", path.name, skipped)
+    size = settings.image_size
     images = np.empty((len(files), settings.channels, size, size), dtype=np.uint8)
     for index, file in enumerate(files):
         try:
-            with Image.open(file) as image:
-                converted = image.convert(mode)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
+            images[index] = _decode(file, size, settings.channels)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise GeniferError(
                 f"data.archive: {shown}: {path.name}/{file.relative_to(path)} does not decode as an image "
                 f"({error}); mend or remove it"
             ) from error
-        if converted.size != (size, size):
-            converted = converted.resize((size, size), Image.Resampling.LANCZOS)
-        pixels = np.asarray(converted, dtype=np.uint8)
-        images[index] = pixels if settings.channels == 1 else pixels.transpose(2, 0, 1)
     return images, np.asarray(labels, dtype=np.int64)
+
+
+def _decode(file: Path, size: int, channels: int) -> Images:
+    """One image, turned as its camera says, as (channels, size, size)."""
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _to_channels(images: Images, channels: int) -> Images:
