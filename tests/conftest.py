@@ -56,17 +56,17 @@ def write_run_file(folder: Path, **changes: Any) -> Path:
 
 
 def call(
-    command: list[str | Path], folder: Path = ROOT, **environment: str
+    command: list[str | Path], folder: Path = ROOT, timeout: float = 540
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment as a user would."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env=os.environ | {"PATH": path} | environment,
+        env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=timeout,
         check=False,
     )
 

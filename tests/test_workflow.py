@@ -207,3 +207,17 @@ def test_the_papers_configuration_runs(tmp_path: Path) -> None:
     accuracy = pd.read_csv(clone / "results" / "paper" / "accuracy.csv")
     assert len(accuracy) == 3 * 21
     assert accuracy[accuracy["after_task"] == 5].groupby("method")["n_classes"].sum().eq(100).all()
+
+
+@pytest.mark.slow
+def test_the_quickstart_learns_without_forgetting(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    done = call(["snakemake", "--configfile", "config/quickstart.yaml"], clone, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = clone / "results" / "quickstart"
+    average = pd.read_csv(results / "summary.csv").set_index("method")["average_incremental_accuracy_mean"]
+    assert average["joint"] > 0.96
+    assert average["genifer"] > 0.9
+    assert average["finetune"] < 0.5
+    for path in results.rglob("benchmark.tsv"):
+        assert pd.read_csv(path, sep="\t", na_values="-")["max_rss"].iloc[0] < 2000, path
