@@ -1,13 +1,15 @@
 # make demo       the whole chain on bundled digits, in minutes on a CPU
 # make test       the tests        make test-slow   those that take longer
 # make lint       formatting, linting, types
+# make settings   write config/config.yaml anew from genifer/config.py
+# make pictures   run the demo and take the pictures of the README from it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test test-slow lint format settings
+.PHONY: demo test test-slow lint format settings pictures
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,6 +40,11 @@ format: $(INSTALLED)
 	$(RUN) ruff format genifer tests
 	$(RUN) ruff check --fix genifer tests
 	$(RUN) snakefmt workflow
+
+pictures: demo
+	mkdir -p docs/images
+	cp results/quickstart/plots/accuracy.png docs/images/quickstart_accuracy.png
+	cp results/quickstart/plots/replay_seed_0_task_2.png docs/images/quickstart_replay.png
 
 settings: $(INSTALLED)
 	$(RUN) genifer settings > config/config.yaml.new && mv config/config.yaml.new config/config.yaml

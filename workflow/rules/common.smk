@@ -56,7 +56,15 @@ def check_before_start():
         raise WorkflowError("The run was not started, for the reason above.")
 
 
-# Prepared images
+# The archive and the prepared images
+
+
+def archive():
+    """The archive that the data set is prepared from, where it is one file."""
+    if NEEDS_DOWNLOAD:
+        return DOWNLOADED
+    path = RUN.data.archive
+    return str(path) if path is not None and path.is_file() else []
 
 
 def images_of(split, tasks):

@@ -27,7 +27,7 @@ rule download_data:
 rule prepare_data:
     """Split the data set into tasks."""
     input:
-        archive=DOWNLOADED if NEEDS_DOWNLOAD else [],
+        archive=archive(),
     output:
         [path for split in SPLITS for path in images_of(split, TASKS)],
     log:
