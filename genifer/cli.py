@@ -313,9 +313,9 @@ def plot_replay(
     settings: Slice = None,
 ) -> None:
     """Draw a palette of replayed images: one column a class."""
-    from genifer.evaluation import plots
+    from genifer.evaluation import palettes
 
-    plots.plot_replay(_settings(config, settings, "plot").plots, seed, gan, classifier, data, output)
+    palettes.plot_replay(_settings(config, settings, "plot").plots, seed, gan, classifier, data, output)
 
 
 @app.command()

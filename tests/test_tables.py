@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from genifer.evaluation.accuracy import COLUMNS
 from genifer.evaluation.tables import (
+    COLUMNS,
     METRICS,
     forgetting,
     incremental_accuracy,

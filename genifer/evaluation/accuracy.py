@@ -12,16 +12,12 @@ import torch
 from genifer.config import EvaluationSettings
 from genifer.data.batches import load_task_data
 from genifer.errors import GeniferError
+from genifer.evaluation.tables import COLUMNS
 from genifer.runtime.device import configure
 from genifer.runtime.files import whole_file
 from genifer.training.checkpoints import load_classifier
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
-
-FIRST_TASK = "first_task"
-"""In place of a method: the evaluation after task 0, which all methods share."""
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The plots of a run, from its tables and checkpoints."""
+"""The plots of a run, from its tables and metrics."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from genifer.config import METHODS, PlotSettings
-from genifer.data.batches import load_task_data
 from genifer.evaluation.tables import forgetting, incremental_accuracy
 from genifer.runtime.files import whole_file
-from genifer.runtime.seeds import seeded_generator, stage_seed
-from genifer.training.checkpoints import load_classifier, load_gan
-from genifer.training.genifer import replay
 
 FORMATS = ("png", "svg")
 
@@ -45,10 +39,10 @@ def plot_accuracy(settings: PlotSettings, accuracy_path: Path, output: Path) -> 
     """accuracy, accuracy_matrix_<method> and forgetting, each as PNG and SVG."""
     set_style(settings)
     accuracy = pd.read_csv(accuracy_path)
-    _save(_accuracy_over_classes(settings, accuracy), output / "accuracy", settings)
+    save(_accuracy_over_classes(settings, accuracy), output / "accuracy", settings)
     for method, of_method in accuracy.groupby("method", sort=False):
-        _save(_accuracy_matrix(str(method), of_method), output / f"accuracy_matrix_{method}", settings)
-    _save(_forgetting_per_task(settings, accuracy), output / "forgetting", settings)
+        save(_accuracy_matrix(str(method), of_method), output / f"accuracy_matrix_{method}", settings)
+    save(_forgetting_per_task(settings, accuracy), output / "forgetting", settings)
 
 
 def _accuracy_over_classes(settings: PlotSettings, accuracy: pd.DataFrame) -> Figure:
@@ -125,67 +119,6 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
     return figure
 
 
-def plot_replay(
-    settings: PlotSettings, seed: int, gan_path: Path, classifier_path: Path, data_path: Path, output: Path
-) -> None:
-    """A palette of replayed images: one column a class, as PNG and SVG.
-
-    Args:
-        classifier_path: the classifier that the GAN was trained against (for the normalisation).
-        data_path: any prepared file of the run (for the class names).
-        output: path of the picture without its suffix.
-    """
-    set_style(settings)
-    device = torch.device("cpu")
-    gan = load_gan(gan_path, device)
-    normalize = load_classifier(classifier_path, device).normalization
-    names = load_task_data([data_path], device).class_names
-    n_classes, rows = gan.n_classes_seen, settings.replay_images_per_class
-    rng = seeded_generator(stage_seed(seed, "plot_replay", 0), device)
-    labels = torch.arange(n_classes).repeat(rows)
-    pixels = normalize.to_pixels(replay(gan.generator.eval(), labels, normalize, rng)).numpy()
-    _save(_palette(pixels, names[:n_classes], rows), output, settings)
-
-
-def _palette(pixels: np.ndarray, names: Sequence[str], rows: int) -> Figure:
-    """Images (rows * classes, channels, size, size), class by class within a row."""
-    classes, size = len(names), pixels.shape[-1]
-    per_band = min(classes, 25)
-    bands = -(-classes // per_band)
-    cell = 0.55 if bands == 1 else 0.42
-    figure, grid = plt.subplots(
-        bands,
-        1,
-        figsize=(max(per_band * cell + 0.6, 4.0), bands * (rows * cell + 1.0)),
-        layout="constrained",
-        squeeze=False,
-    )
-    images = pixels.reshape(rows, classes, -1, size, size).transpose(0, 1, 3, 4, 2)
-    for band, axes in enumerate(grid[:, 0]):
-        first = band * per_band
-        shown = images[:, first : first + per_band]
-        count = shown.shape[1]
-        sheet = np.full(
-            (rows * (size + 1) - 1, per_band * (size + 1) - 1, shown.shape[-1]), 255, dtype=np.uint8
-        )
-        for row in range(rows):
-            for column in range(count):
-                top, left = row * (size + 1), column * (size + 1)
-                sheet[top : top + size, left : left + size] = shown[row, column]
-        axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_xticks(
-            [column * (size + 1) + size / 2 for column in range(count)],
-            names[first : first + count],
-            rotation=0 if max(map(len, names)) <= 3 else 60,
-            ha="center" if max(map(len, names)) <= 3 else "right",
-        )
-        axes.set_yticks([])
-        axes.grid(visible=False)
-        sns.despine(ax=axes, left=True, bottom=True)
-    figure.suptitle(f"Replayed images of {classes} classes,\none column a class")
-    return figure
-
-
 def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], output: Path) -> None:
     """Curves of all trainings of one kind, one panel a scalar and one line a training, as PNG and SVG.
 
@@ -221,10 +154,11 @@ def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], o
         axes.set_axis_off()
     handles = [Line2D([], [], color=palette[name], label=name) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)))
-    return _save(figure, output, settings)
+    save(figure, output, settings)
 
 
-def _save(figure: Figure, path: Path, settings: PlotSettings) -> None:
+def save(figure: Figure, path: Path, settings: PlotSettings) -> None:
+    """Write a figure as <path>.png and <path>.svg, and close it."""
     for suffix in FORMATS:
         with whole_file(path.with_name(f"{path.name}.{suffix}")) as temporary:
             metadata = {"Date": None} if suffix == "svg" else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -104,5 +104,11 @@ class Record:
 
     def save(self) -> None:
         """Write metrics.csv."""
-        with whole_file(self.stage.output / "metrics.csv") as temporary:
-            pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with (
+            whole_file(self.stage.output / "metrics.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, names, lineterminator="\n")
+            table.writeheader()
+            table.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
