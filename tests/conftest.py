@@ -1,35 +1,11 @@
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parents[1]
-
-TINY: dict[str, Any] = {
-    "run": "tiny",
-    "data": {"dataset": "digits", "image_size": 8, "channels": 1, "mean": None, "std": None},
-    "scenario": {"tasks": [4, 3, 3]},
-    "classifier": {"width": 4},
-    "generator": {"latent_dim": 8, "embedding_dim": 4, "style_dim": 8, "channels": [8, 8, 8, 4]},
-    "discriminator": {"width": 4},
-    "pretrain_classifier": {"steps": 20},
-    "gan": {"batch_size": 8},
-    "pretrain_gan": {"steps": 3},
-    "train_gan": {"steps": 3},
-    "genifer": {"steps": 3},
-    "finetune": {"steps": 3},
-    "joint": {"steps": 3},
-    "plots": {"replay_images_per_class": 2, "dpi": 50},
-}
-"""A run on the digits that takes no time and learns nothing."""
+from commands import ROOT, call
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,45 +14,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(ROOT / "tests" / "reference" / "data"),
         help="folder with figures of the published implementation",
     )
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
-def write_run_file(folder: Path, **changes: Any) -> Path:
-    """The tiny run with changes, as a run file."""
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(merged(TINY, changes)))
-    return path
-
-
-def call(
-    command: list[str | Path], folder: Path = ROOT, timeout: float = 540
-) -> subprocess.CompletedProcess[str]:
-    """Run a command of this environment as a user would."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def make_clone(folder: Path) -> Path:
-    """What Snakemake needs of the repository, in a folder of its own."""
-    for name in ("workflow", "config"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "environment.yml", folder)
-    return folder
 
 
 @pytest.fixture

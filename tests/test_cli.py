@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, call, write_run_file
+from commands import ROOT, call, write_run_file
 from safetensors import safe_open
 
 Genifer = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import call, make_clone, write_run_file
+from commands import call, make_clone, write_run_file
 from PIL import Image
 from test_data import write_cifar100
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Reference
+from figures import Reference
 from torch import Tensor
 
 from genifer.config import GanSettings, GeniferSettings
