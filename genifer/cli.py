@@ -321,22 +321,26 @@ def plot_replay(
 @app.command()
 def plot_training(
     metrics: Annotated[
-        list[str], typer.Option("--metrics", help="NAME=PATH of a training's metrics.csv; once for each.")
+        list[str],
+        typer.Option(
+            "--metrics", help="PICTURE/NAME=PATH of a training's metrics.csv; once for each training."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the pictures.")],
     config: Config = None,
     settings: Slice = None,
 ) -> None:
     """Draw the curves of trainings: one panel a scalar, one line a training."""
     from genifer.evaluation import plots
 
-    pairs = []
+    pictures: dict[str, list[tuple[str, Path]]] = {}
     for entry in metrics:
         name, equals, path = entry.partition("=")
-        if not equals:
-            raise GeniferError(f"--metrics: '{entry}' must be NAME=PATH")
-        pairs.append((name, Path(path)))
-    plots.plot_training(_settings(config, settings, "plot").plots, pairs, output)
+        picture, slash, training = name.partition("/")
+        if not (equals and slash):
+            raise GeniferError(f"--metrics: '{entry}' must be PICTURE/NAME=PATH")
+        pictures.setdefault(picture, []).append((training, Path(path)))
+    plots.plot_training(_settings(config, settings, "plot").plots, pictures, output)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -119,20 +119,29 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
     return figure
 
 
-def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], output: Path) -> None:
-    """Curves of all trainings of one kind, one panel a scalar and one line a training, as PNG and SVG.
+def plot_training(
+    settings: PlotSettings, pictures: Mapping[str, Sequence[tuple[str, Path]]], output: Path
+) -> None:
+    """Curves of trainings: one panel a scalar and one line a training, as PNG and SVG.
 
     Args:
-        metrics: the name of each training and its metrics.csv.
-        output: path of the picture without its suffix.
+        pictures: for each picture (its file's name) the name and metrics.csv of its trainings.
+        output: folder of the pictures.
     """
     set_style(settings)
-    table = pd.concat([pd.read_csv(path).assign(training=name) for name, path in metrics], ignore_index=True)
+    for picture, metrics in pictures.items():
+        tables = [pd.read_csv(path).assign(training=name) for name, path in metrics]
+        title = picture.removeprefix("training_").replace("_", " ")
+        figure = _training_curves(f"Training: {title}", pd.concat(tables, ignore_index=True))
+        save(figure, output / picture, settings)
+
+
+def _training_curves(title: str, table: pd.DataFrame) -> Figure:
     scalars = [column for column in table.columns if column not in ("step", "training")]
     columns = min(3, len(scalars))
     rows = -(-len(scalars) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(4.6 * columns, 3.1 * rows + 0.5), layout="constrained", squeeze=False
+        rows, columns, figsize=(4.6 * columns, 3.1 * rows + 1.2), layout="constrained", squeeze=False
     )
     names = list(dict.fromkeys(table["training"]))
     palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
@@ -153,8 +162,9 @@ def plot_training(settings: PlotSettings, metrics: Sequence[tuple[str, Path]], o
     for axes in list(grid.flat)[len(scalars) :]:
         axes.set_axis_off()
     handles = [Line2D([], [], color=palette[name], label=name) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)))
-    save(figure, output, settings)
+    figure.suptitle(title)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(2 * columns, len(names)))
+    return figure
 
 
 def save(figure: Figure, path: Path, settings: PlotSettings) -> None:

@@ -60,7 +60,7 @@ def train_genifer(
                 )
                 losses = next_task_losses(classifier, old_classifier, images, labels, settings)
             optimizer.zero_grad()
-            losses.total.backward()
+            losses.loss.backward()
             optimizer.step()
             schedule.step()
             record.add(step, losses._asdict())
@@ -78,7 +78,7 @@ def replay(generator: Generator, labels: Tensor, normalize: Normalization, rng: 
 
 
 class NextTaskLosses(NamedTuple):
-    total: Tensor
+    loss: Tensor
     cross_entropy: Tensor
     distillation: Tensor
     feature_distillation: Tensor
@@ -106,9 +106,9 @@ def next_task_losses(
     cross_entropy = F.cross_entropy(logits[n_replayed:].float(), labels)
     distillation = output_distillation(old_logits[:n_replayed], logits[:n_replayed], settings.temperature)
     of_features = feature_distillation(old_features[:n_replayed], features[:n_replayed])
-    total = (
+    loss = (
         settings.cross_entropy_weight * cross_entropy
         + settings.distillation_weight * distillation
         + settings.feature_distillation_weight * of_features
     )
-    return NextTaskLosses(total, cross_entropy, distillation, of_features)
+    return NextTaskLosses(loss, cross_entropy, distillation, of_features)

@@ -34,7 +34,6 @@ wildcard_constraints:
     seed=r"\d+",
     task=r"\d+",
     method="genifer|finetune|joint",
-    kind="classifiers|gans",
 
 
 def settings_of(stage):
@@ -158,31 +157,33 @@ def evaluations():
     )
 
 
-def trainings(kind):
-    """Name and metrics of every training of a classifier, or of a GAN."""
-    named = {}
+def trainings():
+    """Picture, name and folder of every training."""
     for seed in RUN.seeds:
-        if kind == "gans":
-            for task in gan_tasks():
-                named[f"seed {seed}: task {task}"] = gan_stage(seed, task)
-            continue
-        named[f"seed {seed}: first task"] = first_task(seed, "pretrain_classifier")
+        yield "training_first_task", f"seed {seed}", first_task(
+            seed, "pretrain_classifier"
+        )
         for method in RUN.methods:
             for task in LATER_TASKS:
-                folder = next_task(method, seed, task)
-                named[f"seed {seed}: {method}, task {task}"] = (
-                    f"{folder}/train_{method}"
-                )
-    return {name: f"{folder}/metrics.csv" for name, folder in named.items()}
+                folder = f"{next_task(method, seed, task)}/train_{method}"
+                yield f"training_{method}", f"task {task}, seed {seed}", folder
+        for task in gan_tasks():
+            yield "training_gan", f"task {task}, seed {seed}", gan_stage(seed, task)
 
 
-def training_metrics(wildcards):
-    return list(trainings(wildcards.kind).values())
+def training_metrics():
+    return [f"{folder}/metrics.csv" for _, _, folder in trainings()]
 
 
-def named_training_metrics(wildcards):
-    pairs = trainings(wildcards.kind).items()
-    return repeated("--metrics", [f"{name}={path}" for name, path in pairs])
+def named_training_metrics():
+    return [
+        f"{picture}/{name}={folder}/metrics.csv"
+        for picture, name, folder in trainings()
+    ]
+
+
+def training_plots():
+    return pictures(*dict.fromkeys(picture for picture, _, _ in trainings()))
 
 
 def pictures(*names):
@@ -204,11 +205,11 @@ def final_outputs():
     replay = [
         f"replay_seed_{seed}_task_{task}" for seed in RUN.seeds for task in gan_tasks()
     ]
-    training = ["training_classifiers"] + (["training_gans"] if gan_tasks() else [])
     return [
         f"{RESULTS}/accuracy.csv",
         f"{RESULTS}/summary.csv",
         f"{RESULTS}/summary.json",
         *accuracy_plots(),
-        *pictures(*replay, *training),
+        *pictures(*replay),
+        *training_plots(),
     ]

@@ -140,25 +140,25 @@ rule plot_replay:
 
 
 rule plot_training:
-    """Draw the training curves of all classifiers, or of all GANs."""
+    """Draw the training curves: a picture a stage, a line a training."""
     input:
-        metrics=training_metrics,
+        metrics=training_metrics(),
     output:
-        pictures("training_{kind}"),
+        training_plots(),
     log:
-        f"{RESULTS}/logs/plot_training_{{kind}}.log",
+        f"{RESULTS}/logs/plot_training.log",
     benchmark:
-        f"{RESULTS}/logs/plot_training_{{kind}}.benchmark.tsv"
+        f"{RESULTS}/logs/plot_training.benchmark.tsv"
     conda:
         "../../environment.yml"
     params:
         settings=settings_of("plot"),
-        metrics=named_training_metrics,
-        picture=subpath(output[0], strip_suffix=".png"),
+        folder=subpath(output[0], parent=True),
+        metrics=repeated("--metrics", named_training_metrics()),
     shell:
         """
         python -m genifer plot-training {params.metrics} \
-            --output {params.picture:q} \
+            --output {params.folder:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}
         """
