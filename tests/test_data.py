@@ -107,6 +107,14 @@ def test_validation_images_are_kept_apart(tmp_path: Path) -> None:
     assert torch.equal(load(tmp_path / "split", 0, "test").images, load(tmp_path / "all", 0, "test").images)
 
 
+def test_a_class_too_small_to_split_is_named(tmp_path: Path) -> None:
+    write_tree(tmp_path / "photos", ["ant", "bee"])
+    data = {"dataset": "image_folder", "archive": tmp_path / "photos", "validation_fraction": 0.1}
+    with pytest.raises(GeniferError, match=r"class 'ant' has no image in the validation split"):
+        prepare(tmp_path / "out", data, {"tasks": [1, 1], "class_order": "sorted"})
+    assert not (tmp_path / "out").exists()
+
+
 def test_fewer_images_a_class(tmp_path: Path) -> None:
     prepare(tmp_path, DIGITS | {"train_images_per_class": 5}, {"tasks": [10]})
     assert load(tmp_path, 0).labels.bincount().tolist() == [5] * 10

@@ -42,17 +42,18 @@ def prepare_data(
     splits = {"train": train, "test": test}
     if data.validation_fraction > 0:
         splits["validation"] = validation
+    prepared: list[tuple[str, Images, Labels, dict[str, Any]]] = []
     for task in range(len(scenario.tasks)):
         for split, (images, labels) in splits.items():
             task_images, task_labels = _of_labels(images, labels, scenario.labels(task))
             present = np.bincount(task_labels - scenario.first_label(task), minlength=scenario.tasks[task])
             if not present.all():
-                name = source.class_names[scenario.order[scenario.first_label(task) + int(present.argmin())]]
+                label = scenario.first_label(task) + int(present.argmin())
                 raise GeniferError(
-                    f"class '{name}' has no image in the {split} split; lower data.validation_fraction, "
-                    "or give the class more images"
+                    f"class '{source.class_names[scenario.order[label]]}' has no image in the {split} split; "
+                    "change data.validation_fraction, or give the class more images"
                 )
-            description: dict[str, Any] = {
+            description = {
                 "kind": "data set",
                 "split": split,
                 "task": task,
@@ -62,14 +63,11 @@ def prepare_data(
                 "mean": mean,
                 "std": std,
             }
-            save_tensors(
-                output / f"task_{task}_{split}.safetensors",
-                {"images": torch.from_numpy(task_images), "labels": torch.from_numpy(task_labels)},
-                description,
-            )
-            log.info(
-                "task %d, %s: %d images of %d classes", task, split, len(task_labels), scenario.tasks[task]
-            )
+            prepared.append((f"task_{task}_{split}", task_images, task_labels, description))
+    for name, task_images, task_labels, description in prepared:
+        tensors = {"images": torch.from_numpy(task_images), "labels": torch.from_numpy(task_labels)}
+        save_tensors(output / f"{name}.safetensors", tensors, description)
+        log.info("%s: %d images of %d classes", name, len(task_labels), len(np.unique(task_labels)))
 
 
 def _sorted_by_label(images: Images, labels: Labels) -> tuple[Images, Labels]:

@@ -21,11 +21,10 @@ class Progress:
         if self.console.is_terminal:
             self.bar = RichProgress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[scalars]}"),
                 console=self.console,
             )
         self.text = ""
@@ -35,19 +34,19 @@ class Progress:
     def start(self) -> None:
         self.began = self.shown_at = time.monotonic()
         if self.bar is not None:
-            self.task = self.bar.add_task(self.title, total=self.steps, speed="", scalars="")
+            self.task = self.bar.add_task(self.title, total=self.steps, speed="")
             self.bar.start()
         else:
             self._line(f"{self.steps:,} steps")
 
     def update(self, done: int, scalars: Mapping[str, float] | None) -> None:
-        """Report steps done; ``scalars`` are shown when they are given, and kept until then."""
+        """Report steps done; a line shows the ``scalars`` that were given last."""
         if scalars is not None:
             self.text = " ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         now = time.monotonic()
         speed = done / max(now - self.began, 1e-9)
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, speed=f"{speed:.1f} steps/s", scalars=self.text)
+            self.bar.update(self.task, completed=done, speed=f"{speed:.1f} steps/s")
         elif now - self.shown_at >= SECONDS_BETWEEN_LINES or done == self.steps:
             self.shown_at = now
             left = _duration((self.steps - done) / speed)
