@@ -83,10 +83,11 @@ def cpu_hours(settings: RunSettings) -> float:
     of_classifier = _seconds(classifier_step) / TIMED_IMAGES
     later = len(tasks) - 1
     image_passes = settings.pretrain_classifier.steps * settings.pretrain_classifier.batch_size
-    for method in (settings.finetune, settings.joint):
-        image_passes += method.steps * method.batch_size * later
+    for name, method in (("finetune", settings.finetune), ("joint", settings.joint)):
+        if name in settings.methods:
+            image_passes += method.steps * method.batch_size * later
     seconds = image_passes * of_classifier
-    if "genifer" in settings.methods:
+    if "genifer" in settings.methods and later:
         of_gan = _seconds(_gan_step(settings, classifier, stage, rng)) / TIMED_IMAGES
         gan_steps = settings.pretrain_gan.steps + settings.train_gan.steps * (later - 1)
         seconds += gan_steps * settings.gan.batch_size * of_gan
