@@ -127,6 +127,60 @@ def prepare_data(
 
 
 @app.command()
+def use_checkpoint(
+    data: TrainData,
+    output: Annotated[Path, typer.Option("--output", help="Where the checkpoint goes.")],
+    classifier: Annotated[
+        Path | None, typer.Option("--classifier", help="Checkpoint of a classifier.", show_default=False)
+    ] = None,
+    gan: Annotated[
+        Path | None, typer.Option("--gan", help="Or checkpoint of a GAN.", show_default=False)
+    ] = None,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Take a checkpoint from elsewhere in place of a training, if it fits the run (start.* settings)."""
+    from genifer.training import start
+
+    loaded = _settings(config, settings, "use_checkpoint")
+    if classifier is not None and gan is None:
+        start.use_classifier(loaded.start, classifier, data, output)
+    elif gan is not None and classifier is None:
+        start.use_gan(loaded.start, loaded.gan, gan, data, output)
+    else:
+        raise GeniferError("give one of --classifier and --gan")
+
+
+@app.command()
+def import_reference(
+    config: Annotated[
+        list[Path], typer.Option("--config", help="Config (JSON) of the published code; once for each.")
+    ],
+    output: Annotated[Path, typer.Option("--out", help="Folder for run.yaml and the checkpoints.")],
+    classifier: Annotated[
+        Path | None,
+        typer.Option("--classifier", help="<id>_model_best_val_loss.pt.", show_default=False),
+    ] = None,
+    generator: Annotated[
+        Path | None, typer.Option("--generator", help="<id>_generator.pt.", show_default=False)
+    ] = None,
+    discriminator: Annotated[
+        Path | None, typer.Option("--discriminator", help="<id>_discriminator.pt.", show_default=False)
+    ] = None,
+    gan_task: Annotated[
+        int | None,
+        typer.Option("--gan-task", help="Last task of the GAN; else the classifier's.", show_default=False),
+    ] = None,
+) -> None:
+    """Turn configs and checkpoints of the published code into a run file and checkpoints of this one."""
+    from genifer.import_reference import import_reference
+
+    for note in import_reference(config, classifier, generator, discriminator, gan_task, output):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{output / 'run.yaml'}: snakemake --configfile {output / 'run.yaml'}")
+
+
+@app.command()
 def pretrain_classifier(
     data: TrainData,
     output: StageOutput,

@@ -24,10 +24,15 @@ METHODS: tuple[Method, ...] = ("genifer", "finetune", "joint")
 CIFAR100_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 CLASSES_IN: dict[str, int] = {"cifar100": 100, "digits": 10}
 
+PIXELS_A_POSITION = (1, 1, 1, 2, 4, 8)
+"""Pixels of the image, in each direction, that a position of the features of stages 0 to 5 stands for."""
+POOLED = 6
+
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+StageOfClassifier = Annotated[int, Field(ge=0, le=POOLED)]
 
 
 class Settings(BaseModel):
@@ -120,6 +125,13 @@ class ClassifierSettings(Settings):
     width: PositiveInt = Field(
         64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many"
     )
+    readout_bias: bool = Field(True, description="the linear readout has a bias")
+    pretrained: Path | None = Field(
+        None, description="classifier.safetensors whose stages the first task's training starts from"
+    )
+    pretrained_stages: Annotated[int, Field(ge=1, le=5)] = Field(
+        5, description="how many of its stages: 1 is the stem, 2 to 5 the groups; the rest starts anew"
+    )
 
 
 class GeneratorSettings(Settings):
@@ -131,7 +143,7 @@ class GeneratorSettings(Settings):
     channels: list[PositiveInt] | None = Field(
         None,
         description="channels of the learned constant and after each convolution: two a resolution "
-        "from 4 px up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed",
+        "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed",
     )
 
 
@@ -142,16 +154,32 @@ class DiscriminatorSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """Optimiser and learning rate; the rate drops at the milestones."""
+    """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adam", "radam"] = Field("sgd", description="sgd, adam or radam")
     learning_rate: PositiveFloat = Field(0.1, description="at the start")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="sgd only")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="sgd only, in Nesterov's form")
     weight_decay: Weight = Field(5e-4, description="for radam decoupled from the gradient")
-    milestones: list[Fraction] = Field(
-        [0.3, 0.6, 0.8], description="shares of the steps after which the learning rate drops"
+    schedule: Literal["multistep", "plateau", "linear", "exponential", "constant"] = Field(
+        "multistep",
+        description="of the learning rate: multistep, plateau, linear, exponential, constant",
     )
-    factor: PositiveFloat = Field(0.2, description="factor of each drop")
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="multistep, plateau: factor of each drop; exponential: factor of every epoch"
+    )
+    milestones: list[Fraction] = Field(
+        [0.3, 0.6, 0.8], description="multistep: shares of the steps after which the learning rate drops"
+    )
+    epochs: PositiveInt = Field(
+        100, description="plateau, linear, exponential: equal parts of the steps; the rate changes after each"
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        10, description="plateau: epochs without progress that are waited for"
+    )
+    threshold: Weight = Field(
+        0.1, description="plateau: fall of the loss (genifer: of its distillation terms) that is progress"
+    )
+    minimum: Weight = Field(1e-4, description="plateau: lowest learning rate")
 
 
 class TrainingSettings(Settings):
@@ -160,9 +188,13 @@ class TrainingSettings(Settings):
     steps: PositiveInt = Field(description="optimiser steps")
     batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images a step")
     crop_padding: Annotated[int, Field(ge=0)] = Field(
-        4, description="random crop after zero padding by so many pixels; 0 for none"
+        4, description="random crop after repeating the border by so many pixels; 0 for none"
     )
     horizontal_flip: bool = Field(True, description="mirror half of the images")
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = Field(
+        0,
+        description="so many stages of the classifier keep their weights: 1 is the stem; 5 leave the readout",
+    )
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
@@ -194,64 +226,103 @@ class GeniferSettings(TrainingSettings):
 
     steps: PositiveInt = Field(15_600, description="optimiser steps a task (100 epochs in the paper)")
     optimizer: OptimizerSettings = RADAM
-    replay_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="share of replayed images in a batch"
+    replay_fraction: Annotated[float, Field(gt=0, lt=1)] | Literal["adaptive"] = Field(
+        0.5, description="share of replayed images in a batch; adaptive: old classes / classes so far"
     )
-    cross_entropy_weight: Weight = Field(0.02, description="weight of the cross-entropy on real images")
+    augment_replay: bool = Field(True, description="crop and mirror replayed images as real ones are")
+    cross_entropy_weight: Weight = Field(0.02, description="weight of the cross-entropy")
+    output_distillation: Literal["KD", "KD_sep", "KL", "MSE_prev", "L1"] = Field(
+        "KD_sep",
+        description="KD_sep: softmax cross-entropy to the old outputs on replayed images, the labels' on "
+        "real ones; KD: both on all images; KL, MSE_prev, L1: as KD_sep with that distance of the outputs",
+    )
     distillation_weight: Weight = Field(0.98, description="weight of the output distillation")
-    temperature: PositiveFloat = Field(1.0, description="of the output distillation")
+    temperature: PositiveFloat = Field(1.0, description="of the output distillation: KD, KD_sep, KL")
+    feature_distillation: Literal["replayed", "new", "new_apart"] = Field(
+        "replayed",
+        description="images on which the features are held to the old ones: replayed or new; new_apart: new, "
+        "with the replayed ones in a pass of their own that leaves the stages up to that one alone",
+    )
+    feature_distillation_norm: Literal["L1", "L2"] = Field(
+        "L2", description="norm of the difference of an image's features"
+    )
     feature_distillation_weight: Weight = Field(
         1.0, description="weight of the distance to the old classifier's features"
     )
-    feature_distillation_stage: Annotated[int, Field(ge=0, le=6)] = Field(
+    feature_distillation_stage: StageOfClassifier = Field(
         4, description="stage of these features; 0 is the image, 6 the pooled features"
     )
     freeze_old_batch_norm: bool = Field(
         False, description="the old classifier normalises with its running statistics, not the batch's"
     )
 
-    @model_validator(mode="after")
-    def _both_kinds_in_a_batch(self) -> GeniferSettings:
-        if not 0 < self.replayed < self.batch_size:
-            raise ValueError(
-                f"genifer.replay_fraction: {self.replay_fraction} of genifer.batch_size: "
-                f"{self.batch_size} leaves no room for both replayed and real images"
-            )
-        return self
+    def replayed(self, n_old: int, n_new: int) -> int:
+        """Replayed images in a batch.
 
-    @property
-    def replayed(self) -> int:
-        """Replayed images in a batch."""
-        return round(self.replay_fraction * self.batch_size)
+        Raises:
+            ValueError: no room is left for replayed or for real images.
+        """
+        share = n_old / (n_old + n_new) if self.replay_fraction == "adaptive" else self.replay_fraction
+        count = int(share * self.batch_size)
+        if not 0 < count < self.batch_size:
+            raise ValueError(
+                f"genifer.replay_fraction: {self.replay_fraction} of genifer.batch_size: {self.batch_size} "
+                f"leaves no room for both replayed and real images ({n_old} old and {n_new} new classes)"
+            )
+        return count
 
 
 class AdaSettings(Settings):
-    """Adaptive discriminator augmentation (Karras et al., 2020)."""
+    """Discriminator augmentation, adaptive or not (Karras et al., 2020)."""
 
-    enabled: bool = Field(True, description="augment what the discriminator sees")
+    mode: Literal["adaptive", "fixed", "none"] = Field(
+        "adaptive", description="adaptive steers the probability, fixed keeps it, none augments nothing"
+    )
+    probability: Fraction = Field(
+        0.0, description="that an operation acts on an image: fixed value, or where adaptive starts"
+    )
     target: Annotated[float, Field(gt=-1, lt=1)] = Field(
-        0.5, description="mean sign of D(real) that the probability is steered to"
+        0.5, description="adaptive: mean sign of D(real) that the probability is steered to"
     )
-    interval: PositiveInt = Field(4, description="steps between adjustments")
-    speed_kimg: PositiveFloat = Field(
-        4.0, description="thousand steps in which the probability can go from 0 to 1"
+    interval: PositiveInt = Field(4, description="adaptive: steps between adjustments")
+    full_range_steps: PositiveInt = Field(
+        4000, description="adaptive: steps in which the probability can go from 0 to 1"
     )
-    max_probability: Fraction = Field(0.5, description="upper end of the probability")
-    initial_probability: Fraction = Field(0.0, description="probability at the start of each training")
+    max_probability: Fraction = Field(0.5, description="adaptive: upper end of the probability")
+    reset_each_task: bool = Field(
+        True, description="adaptive: later tasks start where the first did, not where the one before ended"
+    )
+
+    @model_validator(mode="after")
+    def _fixed_augments(self) -> AdaSettings:
+        if self.mode == "fixed" and self.probability == 0:
+            raise ValueError(
+                "gan.ada.mode: fixed needs gan.ada.probability above 0, for example 0.2; "
+                "for no augmentation set gan.ada.mode: none"
+            )
+        return self
 
 
 class GanSettings(Settings):
     """What both trainings of the GAN, on the first and on later tasks, share."""
 
-    matching_stage: Annotated[int, Field(ge=0, le=6)] = Field(
-        4, description="stage of the classifier whose features the GAN matches; 0 is the image"
+    matching_stage: StageOfClassifier = Field(
+        4, description="stage of the classifier whose features the GAN matches; 0 is the image, 6 pooled"
+    )
+    matching_mode: Literal["indirect", "direct"] = Field(
+        "indirect",
+        description="indirect: the generator makes images; direct: it makes features of that stage, which "
+        "enter the classifier there",
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(
         64, description="images a step; an even number up to 32, or a multiple of 32"
     )
-    horizontal_flip: bool = Field(True, description="mirror half of the real images")
+    horizontal_flip: bool = Field(False, description="mirror half of the real images")
     generator_learning_rate: PositiveFloat = Field(0.0025, description="of Adam")
     discriminator_learning_rate: PositiveFloat = Field(0.0025, description="of Adam")
+    critic_steps: PositiveInt = Field(
+        1, description="steps of the discriminator for each one of the generator"
+    )
     r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
     r1_interval: PositiveInt = Field(16, description="steps between penalties")
     ema_half_life: PositiveFloat = Field(
@@ -269,13 +340,28 @@ class GanSettings(Settings):
             )
         return size
 
+    @property
+    def generated_stage(self) -> int:
+        """Stage of what the generator makes: 0 for images."""
+        return self.matching_stage if self.matching_mode == "direct" else 0
+
+    @model_validator(mode="after")
+    def _images_are_augmented(self) -> GanSettings:
+        if self.generated_stage and self.ada.mode != "none":
+            raise ValueError(
+                f"gan.ada.mode: {self.ada.mode} augments images, but with gan.matching_mode: direct the "
+                "generator makes features; set gan.ada.mode: none"
+            )
+        return self
+
 
 class PretrainGanSettings(Settings):
     """The GAN's training on the first task."""
 
     steps: PositiveInt = Field(250_380, description="steps (642 epochs of 390 batches in the paper)")
     ema_rampup_steps: PositiveFloat = Field(
-        125_350.5, description="steps in which the half-life of the average grows to its full length"
+        125_350.5,
+        description="generator steps in which the half-life of the average grows to full length",
     )
 
 
@@ -284,12 +370,20 @@ class TrainGanSettings(Settings):
 
     steps: PositiveInt = Field(80_028, description="steps (1,026 epochs of 78 batches in the paper)")
     ema_rampup_steps: PositiveFloat = Field(
-        40_014.0, description="steps in which the half-life of the average grows to its full length"
+        40_014.0, description="generator steps in which the half-life of the average grows to full length"
     )
     distillation_weight: Weight = Field(
-        10.0, description="weight of the L1 distance to the old generator's images"
+        10.0, description="weight of the distance to what the old generator makes"
+    )
+    distillation_loss: Literal["L1", "L2"] = Field(
+        "L1", description="mean absolute (L1) or mean squared (L2) difference"
+    )
+    distillation_stage: StageOfClassifier = Field(
+        0, description="stage at which they are compared; 0: as they come from the generators"
     )
     distillation_grows: bool = Field(True, description="multiply that weight by old classes / new classes")
+    reinitialize_generator: bool = Field(False, description="start each task with a new generator")
+    reinitialize_discriminator: bool = Field(False, description="start each task with a new discriminator")
 
 
 class EvaluationSettings(Settings):
@@ -339,6 +433,23 @@ class PlotSettings(Settings):
         return name
 
 
+class StartSettings(Settings):
+    """Checkpoints from elsewhere that take the place of the first trainings."""
+
+    task: Annotated[int, Field(ge=0)] = Field(
+        0, description="the last task that they know; the run goes on with the next"
+    )
+    classifier: Path | None = Field(None, description="classifier.safetensors; null trains one on task 0")
+    gan: Path | None = Field(None, description="gan.safetensors; null trains one on task 0")
+
+    @model_validator(mode="after")
+    def _classifier_comes_first(self) -> StartSettings:
+        if self.classifier is None and (self.gan is not None or self.task > 0):
+            given = "start.gan" if self.gan is not None else f"start.task: {self.task}"
+            raise ValueError(f"start.classifier is missing: {given} needs the classifier of that task too")
+        return self
+
+
 class RunSettings(Settings):
     """All settings of a run."""
 
@@ -354,6 +465,7 @@ class RunSettings(Settings):
     )
     data: DataSettings = DataSettings()
     scenario: ScenarioSettings = ScenarioSettings()
+    start: StartSettings = StartSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
@@ -394,12 +506,22 @@ class RunSettings(Settings):
                 f"{available}; change scenario.tasks so that they add up to {available}"
             )
         if self.generator.channels is not None:
-            needed = 2 * (self.data.image_size.bit_length() - 3) + 2
+            side = generated_side(self.data.image_size, self.gan.generated_stage)
+            needed = 2 * (side.bit_length() - 3) + 2
             if len(self.generator.channels) != needed:
+                stage = self.gan.generated_stage
+                what = f"features of stage {stage}" if stage else "images"
                 raise ValueError(
-                    f"generator.channels has {len(self.generator.channels)} entries; "
-                    f"data.image_size: {self.data.image_size} needs {needed}"
+                    f"generator.channels has {len(self.generator.channels)} entries; to make {what} with "
+                    f"data.image_size: {self.data.image_size} it needs {needed}"
                 )
+        if self.start.task >= len(self.scenario.tasks):
+            raise ValueError(
+                f"start.task: {self.start.task} is none of the tasks 0 to {len(self.scenario.tasks) - 1} "
+                "of scenario.tasks"
+            )
+        if "genifer" in self.methods:
+            self._replay_agrees()
         if self.evaluation.split == "validation" and self.data.validation_fraction == 0:
             raise ValueError(
                 "evaluation.split: validation needs images kept apart for it; "
@@ -407,10 +529,43 @@ class RunSettings(Settings):
             )
         return self
 
+    def _replay_agrees(self) -> None:
+        tasks, start = self.scenario.tasks, self.start
+        for task in range(1, len(tasks)):
+            self.genifer.replayed(sum(tasks[:task]), tasks[task])
+        if start.task > 0 and start.gan is None and start.task < len(tasks) - 1:
+            raise ValueError(f"start.gan is missing: task {start.task + 1} replays what that GAN makes")
+        entry = self.gan.generated_stage
+        if not entry:
+            return
+        genifer, stage = self.genifer, self.genifer.feature_distillation_stage
+        held = genifer.feature_distillation_weight > 0 and genifer.feature_distillation == "replayed"
+        if held and stage <= entry:
+            raise ValueError(
+                f"genifer.feature_distillation_stage: {stage} cannot be compared on replayed features that "
+                f"enter the classifier at stage {entry} (gan.matching_mode: direct): take a later stage, or "
+                "genifer.feature_distillation: new or new_apart, or genifer.feature_distillation_weight: 0"
+            )
+        if 0 < self.train_gan.distillation_stage < entry:
+            raise ValueError(
+                f"train_gan.distillation_stage: {self.train_gan.distillation_stage} comes before stage "
+                f"{entry}, whose features the generator makes (gan.matching_mode: direct): take 0 or one "
+                f"from {entry} on"
+            )
+
+
+def generated_side(image_size: int, stage: int) -> int:
+    """Side of the map that a generator computes to make features of a stage (0: images).
+
+    It is 4 at least: features with fewer positions are averages of it.
+    """
+    return 4 if stage == POOLED else max(image_size // PIXELS_A_POSITION[stage], 4)
+
 
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "download_data": ("data.archive_md5",),
     "prepare_data": ("data", "scenario"),
+    "use_checkpoint": ("start.task", "gan.matching_stage", "gan.matching_mode"),
     "pretrain_classifier": ("classifier", "pretrain_classifier", "runtime.precision"),
     "pretrain_gan": ("generator", "discriminator", "gan", "pretrain_gan", "runtime.precision"),
     "train_gan": ("gan", "train_gan", "runtime.precision"),
@@ -423,7 +578,14 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """The settings that each stage depends on, and may read."""
 
-RECIPES: dict[str, int] = dict.fromkeys(STAGE_SETTINGS, 1)
+RECIPES: dict[str, int] = dict.fromkeys(STAGE_SETTINGS, 1) | {
+    "pretrain_classifier": 2,
+    "pretrain_gan": 2,
+    "train_gan": 2,
+    "train_genifer": 2,
+    "train_finetune": 2,
+    "train_joint": 2,
+}
 """Version of each stage's recipe: raised when a change of code changes its results."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,11 +43,30 @@ def output_distillation(old_logits: Tensor, new_logits: Tensor, temperature: flo
     return -(old * new[:, : old.shape[1]]).sum(1).mean()
 
 
-def feature_distillation(old_features: Tensor, new_features: Tensor) -> Tensor:
-    """Mean over the samples of the L2 norm of the difference of their features."""
-    return (new_features.float() - old_features.float()).flatten(1).norm(dim=1).mean()
+def divergence(old_logits: Tensor, new_logits: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of the new model's distribution from the old model's.
+
+    Args:
+        old_logits: (n, old classes); the new classes have probability 0 in the old model.
+        new_logits: (n, old + new classes).
+    """
+    old = F.softmax(old_logits.float() / temperature, dim=1)
+    new = F.log_softmax(new_logits.float() / temperature, dim=1)
+    return (old * (torch.log(old + 1e-6) - new[:, : old.shape[1]])).sum(1).mean()
 
 
-def image_distillation(old_images: Tensor, new_images: Tensor) -> Tensor:
-    """Mean absolute difference between the new and the old generator's images (same latents)."""
-    return F.l1_loss(new_images, old_images)
+def logit_distance(old_logits: Tensor, new_logits: Tensor, squared: bool) -> Tensor:
+    """Mean squared or absolute difference of the old classes' logits."""
+    old, new = old_logits.float(), new_logits[:, : old_logits.shape[1]].float()
+    return F.mse_loss(new, old) if squared else F.l1_loss(new, old)
+
+
+def feature_distillation(old_features: Tensor, new_features: Tensor, norm: Literal["L1", "L2"]) -> Tensor:
+    """Mean over the samples of the norm of the difference of their features."""
+    difference = (new_features.float() - old_features.float()).flatten(1)
+    return difference.norm(p=1 if norm == "L1" else 2, dim=1).mean()
+
+
+def generator_distillation(old: Tensor, new: Tensor, loss: Literal["L1", "L2"]) -> Tensor:
+    """Mean absolute (L1) or squared (L2) difference of what both generators make of the same latents."""
+    return F.l1_loss(new.float(), old.float()) if loss == "L1" else F.mse_loss(new.float(), old.float())

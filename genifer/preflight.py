@@ -15,11 +15,9 @@ from genifer.data.batches import Normalization, TaskData
 from genifer.data.sources import class_folders
 from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
-from genifer.nn.discriminator import Discriminator
-from genifer.nn.generator import Generator, default_channels
 from genifer.runtime.device import pick_device
 from genifer.scenario import build_scenario
-from genifer.training.gan import GanStep, gan_batches
+from genifer.training.gan import GanStep, gan_batches, new_gan
 from genifer.training.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -53,6 +51,16 @@ def preflight(settings: RunSettings, device_name: str) -> None:
 
 
 def _check_data(settings: RunSettings) -> None:
+    given = {
+        "start.classifier": settings.start.classifier,
+        "start.gan": settings.start.gan,
+        "classifier.pretrained": settings.classifier.pretrained,
+    }
+    for name, checkpoint in given.items():
+        if checkpoint is not None and not checkpoint.is_file():
+            raise GeniferError(
+                f"{name}: {checkpoint} does not exist; give the path of a checkpoint, seen from {Path.cwd()}"
+            )
     archive = settings.data.archive
     if archive is None:
         return
@@ -81,15 +89,19 @@ def cpu_hours(settings: RunSettings) -> float:
         F.cross_entropy(classifier(images), torch.zeros(TIMED_IMAGES, dtype=torch.int64)).backward()
 
     of_classifier = _seconds(classifier_step) / TIMED_IMAGES
-    later = len(tasks) - 1
-    image_passes = settings.pretrain_classifier.steps * settings.pretrain_classifier.batch_size
+    later = len(tasks) - 1 - settings.start.task
+    image_passes = 0
+    if settings.start.classifier is None:
+        image_passes = settings.pretrain_classifier.steps * settings.pretrain_classifier.batch_size
     for name, method in (("finetune", settings.finetune), ("joint", settings.joint)):
         if name in settings.methods:
             image_passes += method.steps * method.batch_size * later
     seconds = image_passes * of_classifier
     if "genifer" in settings.methods and later:
         of_gan = _seconds(_gan_step(settings, classifier, stage, rng)) / TIMED_IMAGES
-        gan_steps = settings.pretrain_gan.steps + settings.train_gan.steps * (later - 1)
+        gan_steps = settings.train_gan.steps * (later - 1)
+        if settings.start.gan is None:
+            gan_steps += settings.pretrain_gan.steps
         seconds += gan_steps * settings.gan.batch_size * of_gan
         # The teacher's forward pass adds a third to a step.
         seconds += settings.genifer.steps * settings.genifer.batch_size * later * of_classifier * 4 / 3
@@ -101,20 +113,16 @@ def _gan_step(
 ) -> Callable[[], None]:
     size, channels = settings.data.image_size, settings.data.channels
     n_classes = sum(settings.scenario.tasks)
-    style = settings.generator
-    generator = Generator(
-        n_classes,
-        style.latent_dim,
-        style.embedding_dim,
-        style.style_dim,
-        style.channels or default_channels(size),
-        channels,
-    )
-    matching_stage = settings.gan.matching_stage
-    matched = classifier.feature_shape(matching_stage, size)
-    discriminator = Discriminator(n_classes, matching_stage, *matched, settings.discriminator.width)
     timed = settings.gan.model_copy(update={"batch_size": TIMED_IMAGES})
-    gan = GanStep(timed, generator, discriminator, classifier, stage)
+    generator, discriminator = new_gan(
+        timed,
+        settings.generator,
+        settings.discriminator,
+        classifier,
+        n_classes,
+        torch.empty(1, channels, size, size),
+    )
+    gan = GanStep(timed, generator, discriminator, classifier, stage, settings.gan.ada.probability)
     data = TaskData(
         torch.zeros(TIMED_IMAGES, channels, size, size, dtype=torch.uint8),
         torch.zeros(TIMED_IMAGES, dtype=torch.int64),

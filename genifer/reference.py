@@ -1,14 +1,17 @@
 """State dicts with the names of the published code, as this project's networks.
 
-Sizes are read from the shapes. The names are those of the published checkpoints
-(Thandiackal et al., 2024); an entry that has no place here is reported by name.
+The names are those of the published checkpoints (Thandiackal et al., 2024). Sizes are read
+from the shapes; what is missing, extra or wrongly shaped is listed by its published name.
 """
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -19,126 +22,175 @@ from genifer.nn.discriminator import LAYERS_BY_STAGE, POOL, Discriminator
 from genifer.nn.generator import Generator
 
 M = TypeVar("M", bound=nn.Module)
-Renaming = Sequence[tuple[str, str]]
+State = Mapping[str, Tensor]
 
-CLASSIFIER_NAMES: Renaming = (
-    (r"feature_extractor\.stage1\.(\d)\.(.*)", r"stages.0.\1.\2"),
-    (r"feature_extractor\.stage2\.0\.(.*)", r"stages.1.\1"),
-    (r"feature_extractor\.stage3\.(.*)", r"stages.2.\1"),
-    (r"feature_extractor\.stage4\.(.*)", r"stages.3.\1"),
-    (r"feature_extractor\.stage5\.(.*)", r"stages.4.\1"),
+CLASSIFIER_NAMES = {
+    "stages.0.": "feature_extractor.stage1.",
+    "stages.1.": "feature_extractor.stage2.0.",
+    "stages.2.": "feature_extractor.stage3.",
+    "stages.3.": "feature_extractor.stage4.",
+    "stages.4.": "feature_extractor.stage5.",
+}
+STYLED = {"conv.": "", "to_scale.": "y1.", "to_shift.": "y2."}
+GENERATOR_NAMES = (
+    {"constant": "const", "embedding.": "onehot_embed.", "mapping.0.": "w1.", "mapping.1.": "w2."}
+    | {f"convs.{k}.{ours}": f"conv{k + 1}.{theirs}" for k in range(9) for ours, theirs in STYLED.items()}
+    | {f"noise_scales.{k}": f"conv{k + 1}.noise_scale" for k in range(9)}
+    | {f"to_output.{ours}": f"out_layer.{theirs}" for ours, theirs in STYLED.items()}
 )
-GENERATOR_NAMES: Renaming = (
-    (r"const", r"constant"),
-    (r"onehot_embed\.(.*)", r"embedding.\1"),
-    (r"w1\.(.*)", r"mapping.0.\1"),
-    (r"w2\.(.*)", r"mapping.1.\1"),
-)
-DISCRIMINATOR_NAMES: Renaming = (
-    (r"logits\.conv\.(.*)", r"last_conv.\1"),
-    (r"logits\.dense\.(.*)", r"dense.\1"),
-    (r"logits\.logits\.(.*)", r"to_embedding.\1"),
-    (r"logits\.onehot_project\.(.*)", r"class_embedding.\1"),
-)
+DISCRIMINATOR_NAMES = {
+    "last_conv.": "logits.conv.",
+    "dense.": "logits.dense.",
+    "to_embedding.": "logits.logits.",
+    "class_embedding.": "logits.onehot_project.",
+} | {f"convs.{k}.": f"prologue.conv{k + 1}." for k in range(9)}
+"""How our names begin, and how the published code's do instead."""
 
 
-def load_classifier(state: Mapping[str, Tensor]) -> Classifier:
-    """A classifier with one readout for the earlier and the current classes of the published one."""
-    _require(state, "feature_extractor.stage1.0.weight", "prev_readout.weight", "curr_readout.weight")
-    readout = {
-        f"readout.{part}": torch.cat([state[f"prev_readout.{part}"], state[f"curr_readout.{part}"]])
-        for part in ("weight", "bias")
-    }
-    features = {name: tensor for name, tensor in state.items() if "_readout." not in name}
-    renamed = {
-        name.replace(".downsample.", ".shortcut."): tensor
-        for name, tensor in _renamed(features, CLASSIFIER_NAMES).items()
-    }
-    width, in_channels = state["feature_extractor.stage1.0.weight"].shape[:2]
-    depth = [len({n.split(".")[2] for n in renamed if n.startswith(f"stages.{g}.")}) for g in (1, 2, 3, 4)]
-    bottleneck = any(".conv3." in name for name in renamed)
-    for architecture, (block, depths) in ARCHITECTURES.items():
-        if list(depths) == depth and (block is Bottleneck) == bottleneck:
-            return _filled(
-                Classifier(architecture, width, in_channels, len(readout["readout.bias"])), renamed | readout
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict that ``torch.save`` wrote; tensors only, no code of the file is run.
+
+    Raises:
+        GeniferError: the file is missing, no checkpoint, not a state dict, or would have to run code.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise GeniferError(f"{path}: does not exist; give the path of a published checkpoint") from error
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        BadZipFile,
+        KeyError,
+        OSError,
+        ValueError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise GeniferError(
+            f"{path}: is no checkpoint that can be read without running code from it ({reason}); "
+            "give a file with a state dict, as torch.save(model.state_dict(), path) writes it"
+        ) from error
+    if not isinstance(content, Mapping) or not content:
+        raise GeniferError(f"{path}: holds a {type(content).__name__}, not a state dict of tensors")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise GeniferError(f"{path}: is not a state dict: {', '.join(others[:10])} hold no tensors")
+    return dict(content)
+
+
+def load_classifier(state: State) -> Classifier:
+    """A classifier with one readout for the earlier and the current classes of the published one.
+
+    Raises:
+        GeniferError: an entry is missing, extra or of another shape.
+    """
+    stem = _sizes(state, "feature_extractor.stage1.0.weight", 4)
+    readout_bias = any(f"{half}_readout.bias" in state for half in ("prev", "curr"))
+    for half in ("prev", "curr"):
+        _sizes(state, f"{half}_readout.weight", 2)
+        if readout_bias:
+            _sizes(state, f"{half}_readout.bias", 1)
+    joined = dict(state)
+    for part in ("weight", "bias") if readout_bias else ("weight",):
+        halves = [joined.pop(f"{half}_readout.{part}") for half in ("prev", "curr")]
+        if halves[0].shape[1:] != halves[1].shape[1:]:
+            raise GeniferError(
+                f"the checkpoint does not fit: prev_readout.{part} is {tuple(halves[0].shape)}, "
+                f"curr_readout.{part} is {tuple(halves[1].shape)}"
             )
-    raise GeniferError(f"a classifier with {depth} blocks is none of {', '.join(ARCHITECTURES)}")
-
-
-def load_generator(state: Mapping[str, Tensor]) -> Generator:
-    """A generator for images, with all its convolutions."""
-    _require(state, "const", "onehot_embed.weight", "w1.weight", "out_layer.weight")
-    n_convs = sum(re.fullmatch(r"conv\d+\.weight", name) is not None for name in state)
-    parts = {"y1": "to_scale", "y2": "to_shift"}
-    rules: list[tuple[str, str]] = list(GENERATOR_NAMES)
-    for source, target in [(f"conv{k + 1}", f"convs.{k}") for k in range(n_convs)] + [
-        ("out_layer", "to_image")
-    ]:
-        rules += [(rf"{source}\.{theirs}\.(.*)", rf"{target}.{ours}.\1") for theirs, ours in parts.items()]
-        rules.append((rf"{source}\.(weight|bias)", rf"{target}.conv.\1"))
-    rules += [(rf"conv{k + 1}\.noise_scale", rf"noise_scales.{k}") for k in range(n_convs)]
-    embedding_dim, n_classes = state["onehot_embed.weight"].shape
-    style_dim, mapped = state["w1.weight"].shape
-    channels = [state["const"].shape[1]] + [state[f"conv{k + 1}.weight"].shape[0] for k in range(n_convs)]
-    generator = Generator(
-        n_classes,
-        mapped - embedding_dim,
-        embedding_dim,
-        style_dim,
-        channels,
-        state["out_layer.weight"].shape[0],
+        joined[f"readout.{part}"] = torch.cat(halves)
+    block = re.compile(r"feature_extractor\.stage(2\.0|3|4|5)\.(\d+)\.")
+    found = {match.groups() for name in state if (match := block.match(name))}
+    depths = tuple(sum(group == stage for group, _ in found) for stage in ("2.0", "3", "4", "5"))
+    bottleneck = any(".conv3." in name for name in state)
+    for architecture, (kind, blocks) in ARCHITECTURES.items():
+        if blocks == depths and (kind is Bottleneck) == bottleneck:
+            classifier = Classifier(
+                architecture, stem[0], stem[1], len(joined["readout.weight"]), readout_bias
+            )
+            return _filled(classifier, joined, CLASSIFIER_NAMES)
+    raise GeniferError(
+        f"a classifier with {depths} blocks in feature_extractor.stage2 to stage5 is none of "
+        f"{', '.join(ARCHITECTURES)}"
     )
-    return _filled(generator, _renamed(state, rules))
 
 
-def load_discriminator(state: Mapping[str, Tensor]) -> Discriminator:
-    """A discriminator; the matched stage follows from its layers."""
-    _require(state, "logits.onehot_project.weight", "logits.conv.weight", "logits.dense.weight")
-    shapes = [
-        tensor.shape for name, tensor in state.items() if re.fullmatch(r"prologue\.conv\d+\.weight", name)
-    ]
-    embedding, n_classes = state["logits.onehot_project.weight"].shape
+def load_generator(state: State) -> Generator:
+    """A generator of images, with as many convolutions as the state dict has.
+
+    Raises:
+        GeniferError: an entry is missing, extra or of another shape.
+    """
+    constant = _sizes(state, "const", 4)
+    embedding_dim, n_classes = _sizes(state, "onehot_embed.weight", 2)
+    style_dim, mapped = _sizes(state, "w1.weight", 2)
+    n_convs = sum(re.fullmatch(r"conv\d+\.weight", name) is not None for name in state)
+    channels = [constant[1]] + [_sizes(state, f"conv{k + 1}.weight", 4)[0] for k in range(n_convs)]
+    image_channels = _sizes(state, "out_layer.weight", 4)[0]
+    latent_dim = mapped - embedding_dim
+    generator = Generator(n_classes, latent_dim, embedding_dim, style_dim, channels, image_channels)
+    return _filled(generator, state, GENERATOR_NAMES)
+
+
+def load_discriminator(state: State) -> Discriminator:
+    """A discriminator; the matched stage follows from its layers.
+
+    Raises:
+        GeniferError: an entry is missing, extra or of another shape.
+    """
+    embedding, n_classes = _sizes(state, "logits.onehot_project.weight", 2)
+    last = _sizes(state, "logits.conv.weight", 4)
+    dense = _sizes(state, "logits.dense.weight", 2)
+    names = [name for name in state if re.fullmatch(r"prologue\.conv\d+\.weight", name)]
+    shapes = [_sizes(state, name, 4) for name in names]
     width = embedding // 2
     multiples = [shape[0] // width for shape in shapes]
-    stages = [
-        stage for stage, layers in LAYERS_BY_STAGE.items() if [n for n in layers if n != POOL] == multiples
-    ]
-    if not stages:
+    in_channels = shapes[0][1] if shapes else last[1] - 1
+    for stage, layers in LAYERS_BY_STAGE.items():
+        if [layer for layer in layers if layer != POOL] == multiples:
+            side = round((dense[1] / dense[0]) ** 0.5) * 2 ** layers.count(POOL)
+            discriminator = Discriminator(n_classes, stage, in_channels, side, width)
+            return _filled(discriminator, state, DISCRIMINATOR_NAMES)
+    raise GeniferError(
+        f"a discriminator with convolutions of {[shape[0] for shape in shapes]} channels "
+        "(prologue.conv1, conv2, ...) matches no stage"
+    )
+
+
+def _sizes(state: State, name: str, dimensions: int) -> tuple[int, ...]:
+    """Shape of an entry that the sizes of a network are read from."""
+    if name not in state:
+        found = ", ".join(list(state)[:5])
+        raise GeniferError(f"the checkpoint does not fit: {name} is missing (found: {found}, ...)")
+    shape = tuple(state[name].shape)
+    if len(shape) != dimensions:
         raise GeniferError(
-            f"a discriminator with convolutions of {[s[0] for s in shapes]} channels matches no stage"
+            f"the checkpoint does not fit: {name} is {shape}, but needs {dimensions} dimensions"
         )
-    last_side = round((state["logits.dense.weight"].shape[1] / state["logits.dense.weight"].shape[0]) ** 0.5)
-    in_channels = shapes[0][1] if shapes else state["logits.conv.weight"].shape[1] - 1
-    side = last_side * 2 ** LAYERS_BY_STAGE[stages[0]].count(POOL)
-    rules = [*DISCRIMINATOR_NAMES]
-    rules += [(rf"prologue\.conv{k + 1}\.(.*)", rf"convs.{k}.\1") for k in range(len(shapes))]
-    return _filled(Discriminator(n_classes, stages[0], in_channels, side, width), _renamed(state, rules))
+    return shape
 
 
-def _require(state: Mapping[str, Tensor], *names: str) -> None:
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise GeniferError(f"not a checkpoint of the published code: {', '.join(missing)} missing")
-
-
-def _renamed(state: Mapping[str, Tensor], rules: Renaming) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
-    unknown = []
-    for name, tensor in state.items():
-        for pattern, replacement in rules:
-            if re.fullmatch(pattern, name):
-                renamed[re.sub(pattern, replacement, name)] = tensor
-                break
-        else:
-            unknown.append(name)
-    if unknown:
-        raise GeniferError(f"entries without a place here: {', '.join(unknown)}")
-    return renamed
-
-
-def _filled(module: M, state: dict[str, Tensor]) -> M:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise GeniferError(f"the checkpoint does not fit: {error}") from error
+def _filled(module: M, state: State, names: Mapping[str, str]) -> M:
+    """Load a state dict with published names."""
+    published = {ours: _published(ours, names) for ours in module.state_dict()}
+    needed = {published[name]: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    problems = [f"missing: {name} {shape}" for name, shape in needed.items() if name not in given]
+    problems += [f"extra: {name} {shape}" for name, shape in given.items() if name not in needed]
+    problems += [
+        f"wrong shape: {name} is {given[name]}, but must be {shape}"
+        for name, shape in needed.items()
+        if given.get(name, shape) != shape
+    ]
+    if problems:
+        raise GeniferError("\n  ".join(["the checkpoint does not fit:", *problems]))
+    module.load_state_dict({ours: state[theirs] for ours, theirs in published.items()})
     return module
+
+
+def _published(ours: str, names: Mapping[str, str]) -> str:
+    for beginning, theirs in names.items():
+        if ours.startswith(beginning):
+            return (theirs + ours.removeprefix(beginning)).replace(".shortcut.", ".downsample.")
+    return ours

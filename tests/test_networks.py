@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from genifer.config import generated_side
 from genifer.nn.ada import augment, draw_amounts
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator, minibatch_deviation
@@ -27,6 +28,12 @@ def test_every_stage_can_be_matched(size: int, architecture: str) -> None:
         assert torch.allclose(logits, whole, atol=1e-5)
         discriminator = Discriminator(5, stage, channels, side, 4)
         assert discriminator(features, torch.tensor([0, 1, 2, 4])).shape == (4,)
+        widths = default_channels(generated_side(size, stage))
+        generator = Generator(5, 8, 4, 8, [8] * len(widths), channels, stage, side)
+        noise = generator.draw_noise(4, torch.Generator().manual_seed(0))
+        made = generator(torch.randn(4, 8), torch.tensor([0, 1, 2, 4]), noise)
+        assert made.shape == features.shape
+        assert stage == 0 or made.min() >= 0
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -107,10 +107,10 @@ def shuffled_batches(
 
 
 def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Generator) -> Tensor:
-    """Shift each image by up to ``padding`` pixels (zeros move in) and mirror half of them.
+    """Shift each image by up to ``padding`` pixels (its border is repeated) and mirror half of them.
 
     Args:
-        images: (n, channels, size, size), any type; zero is the colour of the padding.
+        images: (n, channels, size, size), float.
     """
     n, _, height, width = images.shape
     device = images.device
@@ -118,7 +118,7 @@ def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Ge
         mirrored = torch.rand(n, 1, 1, 1, generator=rng, device=device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
     if padding:
-        images = torch.nn.functional.pad(images, (padding,) * 4)
+        images = torch.nn.functional.pad(images, (padding,) * 4, mode="replicate")
         shift = torch.randint(0, 2 * padding + 1, (2, n, 1, 1), generator=rng, device=device)
         rows = shift[0] + torch.arange(height, device=device).view(1, -1, 1)
         columns = shift[1] + torch.arange(width, device=device).view(1, 1, -1)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from genifer.config import PlotSettings
 from genifer.data.batches import load_task_data
+from genifer.errors import GeniferError
 from genifer.evaluation.plots import save, set_style
 from genifer.runtime.seeds import seeded_generator, stage_seed
 from genifer.training.checkpoints import load_classifier, load_gan
@@ -32,6 +33,11 @@ def plot_replay(
     set_style(settings)
     device = torch.device("cpu")
     gan = load_gan(gan_path, device)
+    if gan.generator.stage > 0:
+        raise GeniferError(
+            f"{gan_path}: makes features of stage {gan.generator.stage} (gan.matching_mode: direct), "
+            "no images; there is nothing to draw"
+        )
     normalize = load_classifier(classifier_path, device).normalization
     names = load_task_data([data_path], device).class_names
     n_classes, rows = gan.n_classes_seen, settings.replay_images_per_class

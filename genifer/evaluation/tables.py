@@ -85,7 +85,7 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
     """
     steps = incremental_accuracy(accuracy)
     keys = ["method", "seed"]
-    later = steps[steps["after_task"] > 0]
+    later = steps[steps["after_task"] > steps["after_task"].min()]
     last = steps[steps["after_task"] == steps["after_task"].max()]
     per_seed = pd.DataFrame(
         {

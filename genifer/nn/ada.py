@@ -221,16 +221,16 @@ class AdaController:
         self,
         target: float,
         interval: int,
-        speed_kimg: float,
+        full_range_steps: int,
         max_probability: float,
-        initial_probability: float,
+        probability: float,
         device: torch.device,
     ) -> None:
         self.target = target
         self.interval = interval
-        self.step_size = interval / (speed_kimg * 1000)
+        self.step_size = interval / full_range_steps
         self.max_probability = max_probability
-        self.probability = torch.tensor(initial_probability, device=device)
+        self.probability = torch.tensor(probability, device=device)
         self.signs = torch.zeros(interval, device=device)
 
     def update(self, step: int, mean_sign: Tensor) -> None:

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POOLED = 6
-"""The last stage: features pooled over the image."""
+from genifer.config import POOLED
 
 
 class BasicBlock(nn.Module):
@@ -79,14 +78,18 @@ class Classifier(nn.Module):
         width: channels after the stem.
         in_channels: channels of the image.
         n_classes: classes that the readout starts with.
+        readout_bias: whether the readout has a bias.
     """
 
-    def __init__(self, architecture: str, width: int, in_channels: int, n_classes: int) -> None:
+    def __init__(
+        self, architecture: str, width: int, in_channels: int, n_classes: int, readout_bias: bool = True
+    ) -> None:
         super().__init__()
         self.description: dict[str, Any] = {
             "architecture": architecture,
             "width": width,
             "in_channels": in_channels,
+            "readout_bias": readout_bias,
         }
         block, depths = ARCHITECTURES[architecture]
         stem = nn.Sequential(
@@ -103,8 +106,9 @@ class Classifier(nn.Module):
             stages.append(nn.Sequential(*blocks))
         stages.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
         self.stages = nn.ModuleList(stages)
-        self.readout = nn.Linear(channels, n_classes)
-        for module in self.modules():
+        self.readout = nn.Linear(channels, n_classes, readout_bias)
+        # The stem keeps PyTorch's initialisation: the published one was put before a ready-made ResNet.
+        for module in self.stages[1:].modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
@@ -127,10 +131,15 @@ class Classifier(nn.Module):
         """(n, classes so far) logits."""
         return self.readout(self.features(x, POOLED, start=start))
 
-    def features_and_logits(self, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
-        """Features of a stage and the logits, in one pass."""
-        features = self.features(x, stage)
+    def features_and_logits(self, x: Tensor, stage: int, *, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Features of a stage and the logits, in one pass, from an input that is at stage ``start``."""
+        features = self.features(x, stage, start=start)
         return features, self(features, start=stage)
+
+    def freeze_stages(self, count: int) -> None:
+        """Keep the weights of the first stages: 1 is the stem, 2 to 5 the groups (as in the published code,
+        their batch norm goes on normalising with the batch's statistics)."""
+        self.stages[:count].requires_grad_(False)
 
     def feature_shape(self, stage: int, image_size: int) -> tuple[int, int]:
         """Channels and side of a stage's features, for images of this size."""
@@ -144,6 +153,8 @@ class Classifier(nn.Module):
     def grow(self, n_new: int) -> None:
         """Add new classes to the readout; rows of the known classes stay as they are."""
         old = self.readout
-        self.readout = nn.Linear(old.in_features, old.out_features + n_new).to(old.weight.device)
+        bias = self.description["readout_bias"]
+        self.readout = nn.Linear(old.in_features, old.out_features + n_new, bias).to(old.weight.device)
         self.readout.weight[: old.out_features] = old.weight
-        self.readout.bias[: old.out_features] = old.bias
+        if bias:
+            self.readout.bias[: old.out_features] = old.bias

@@ -1,4 +1,7 @@
-"""The generator: latent vector and class to an image, style by style (after Karras et al., 2019)."""
+"""The generator: latent vector and class to an image, style by style (after Karras et al., 2019).
+
+In the direct mode it makes the features of a stage of the classifier instead.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genifer.config import POOLED
 from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
 """Channels of the constant and after each convolution, for images of 32 pixels."""
 
 
-def default_channels(image_size: int) -> list[int]:
-    """The paper's channels as far as an image of this size needs them."""
-    return list(PAPER_CHANNELS[: 2 * (image_size.bit_length() - 3) + 2])
+def default_channels(side: int) -> list[int]:
+    """The paper's channels as far as a map of this side (4 at least) needs them."""
+    return list(PAPER_CHANNELS[: 2 * (side.bit_length() - 3) + 2])
 
 
 class StyledConv(nn.Module):
@@ -36,12 +40,15 @@ class StyledConv(nn.Module):
 
 
 class Generator(nn.Module):
-    """Makes images in the classifier's input space (normalised, not clamped).
+    """Makes images in the classifier's input space (normalised, not clamped), or features of a stage.
 
     Args:
         n_classes: classes of the whole scenario.
-        channels: of the learned 4 x 4 constant and after each convolution.
-        image_channels: 1 or 3.
+        channels: of the learned 4 x 4 constant and after each convolution, which stand two at a side,
+            from 4 up.
+        out_channels: of the images, or of the features.
+        stage: stage of the classifier whose features it makes; 0 for images.
+        side: of these features, where it is smaller than the map they are computed on.
     """
 
     def __init__(
@@ -51,18 +58,24 @@ class Generator(nn.Module):
         embedding_dim: int,
         style_dim: int,
         channels: Sequence[int],
-        image_channels: int,
+        out_channels: int,
+        stage: int = 0,
+        side: int | None = None,
     ) -> None:
         super().__init__()
+        self.side = 2 * 2 ** (len(channels) // 2) if side is None else side
         self.description: dict[str, Any] = {
             "n_classes": n_classes,
             "latent_dim": latent_dim,
             "embedding_dim": embedding_dim,
             "style_dim": style_dim,
             "channels": list(channels),
-            "image_channels": image_channels,
+            "out_channels": out_channels,
+            "stage": stage,
+            "side": self.side,
         }
         self.latent_dim = latent_dim
+        self.stage = stage
         self.embedding = ClassEmbedding(n_classes, embedding_dim)
         self.mapping = nn.ModuleList(
             [
@@ -70,12 +83,12 @@ class Generator(nn.Module):
                 EqualizedLinear(style_dim, style_dim, lr_mul=0.01),
             ]
         )
-        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.constant = nn.Parameter(torch.ones(1, channels[0], 4, 4))
         self.convs = nn.ModuleList(
             StyledConv(before, after, style_dim) for before, after in pairwise(channels)
         )
         self.noise_scales = nn.ParameterList(torch.zeros(1, after, 1, 1) for after in channels[1:])
-        self.to_image = StyledConv(channels[-1], image_channels, style_dim)
+        self.to_output = StyledConv(channels[-1], out_channels, style_dim)
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
         """One noise map (n, 1, side, side) for each convolution, standard normal."""
@@ -84,7 +97,11 @@ class Generator(nn.Module):
         return [torch.randn(n, 1, side, side, generator=rng, device=device) for side in sides]
 
     def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """Images (n, image channels, size, size) for z (n, latent_dim) and labels (n,)."""
+        """What is made of z (n, latent_dim) and labels (n,).
+
+        Returns:
+            (n, out_channels, side, side); pooled features (n, out_channels).
+        """
         style = torch.cat([z, self.embedding(labels)], dim=1)
         for layer in self.mapping:
             style = leaky_relu(layer(style))
@@ -93,4 +110,10 @@ class Generator(nn.Module):
             x = leaky_relu(conv(x, style) + self.noise_scales[index] * noise[index])
             if index % 2:
                 x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        return self.to_image(x, style)
+        x = self.to_output(x, style)
+        return x if self.stage == 0 else self._as_features(x)
+
+    def _as_features(self, x: Tensor) -> Tensor:
+        """Features are what a ReLU has let through, and the pooled ones their means."""
+        x = F.adaptive_avg_pool2d(F.relu(x), self.side)
+        return x.flatten(1) if self.stage == POOLED else x

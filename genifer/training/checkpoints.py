@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from genifer.data.batches import Normalization, TaskData
+from genifer.config import GanSettings
+from genifer.data.batches import Normalization
 from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
@@ -29,14 +31,19 @@ class TrainedGan:
 
     Attributes:
         n_classes_seen: the generator knows the labels below this number.
+        ada_probability: at the end of its training.
     """
 
     generator: Generator
     discriminator: Discriminator
     n_classes_seen: int
+    ada_probability: float
 
 
-def save_classifier(path: Path, classifier: Classifier, data: TaskData) -> None:
+def save_classifier(
+    path: Path, classifier: Classifier, task: int, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Write a classifier after a task, with the mean and standard deviation of its images' channels."""
     save_tensors(
         path,
         classifier.state_dict(),
@@ -44,9 +51,9 @@ def save_classifier(path: Path, classifier: Classifier, data: TaskData) -> None:
             "kind": "classifier",
             "network": classifier.description,
             "n_classes": classifier.n_classes,
-            "task": data.task,
-            "mean": data.mean,
-            "std": data.std,
+            "task": task,
+            "mean": list(mean),
+            "std": list(std),
         },
     )
 
@@ -59,7 +66,13 @@ def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
     return TrainedClassifier(network, Normalization(description["mean"], description["std"]).to(device))
 
 
-def save_gan(path: Path, generator: Generator, discriminator: Discriminator, n_classes_seen: int) -> None:
+def save_gan(
+    path: Path,
+    generator: Generator,
+    discriminator: Discriminator,
+    n_classes_seen: int,
+    ada_probability: float,
+) -> None:
     save_tensors(
         path,
         prefixed("generator", generator.state_dict()) | prefixed("discriminator", discriminator.state_dict()),
@@ -68,6 +81,7 @@ def save_gan(path: Path, generator: Generator, discriminator: Discriminator, n_c
             "generator": generator.description,
             "discriminator": discriminator.description,
             "n_classes_seen": n_classes_seen,
+            "ada_probability": ada_probability,
         },
     )
 
@@ -80,7 +94,7 @@ def load_gan(path: Path, device: torch.device) -> TrainedGan:
     load_state(discriminator, without_prefix("discriminator", tensors), path)
     generator.to(device).to(memory_format=torch.channels_last)
     discriminator.to(device).to(memory_format=torch.channels_last)
-    return TrainedGan(generator, discriminator, description["n_classes_seen"])
+    return TrainedGan(generator, discriminator, description["n_classes_seen"], description["ada_probability"])
 
 
 def require_classes(path: Path, found: int, needed: int, what: str) -> None:
@@ -89,4 +103,15 @@ def require_classes(path: Path, found: int, needed: int, what: str) -> None:
         raise GeniferError(
             f"{path}: knows {found} classes, but {what} needs one that knows {needed}; "
             "give the checkpoint of the right task"
+        )
+
+
+def require_matching(path: Path, gan: TrainedGan, settings: GanSettings) -> None:
+    """Refuse a GAN that was trained for another stage or mode than the settings'."""
+    matched, made = gan.discriminator.description["stage"], gan.generator.stage
+    if (matched, made) != (settings.matching_stage, settings.generated_stage):
+        mode = "direct" if made else "indirect"
+        raise GeniferError(
+            f"{path}: was trained with gan.matching_stage: {matched} and gan.matching_mode: {mode}, but the "
+            f"settings say {settings.matching_stage} and {settings.matching_mode}; use the same ones"
         )

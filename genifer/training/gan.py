@@ -5,6 +5,8 @@ generated images with those of the task's images, both taken from the frozen cla
 at one stage. On a later task the old generator, frozen, stands in for the images of the
 old classes: its images are half of what counts as real, and for the same latent vectors
 the new generator is held to the very images of the old one.
+
+That is the indirect mode. In the direct mode the generator makes the features themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from genifer.config import (
     GeneratorSettings,
     PretrainGanSettings,
     TrainGanSettings,
+    generated_side,
 )
 from genifer.data.batches import (
     Normalization,
@@ -31,12 +34,18 @@ from genifer.data.batches import (
     random_crop_and_flip,
     shuffled_batches,
 )
-from genifer.losses import discriminator_loss, generator_loss, image_distillation, r1_penalty
+from genifer.losses import discriminator_loss, generator_distillation, generator_loss, r1_penalty
 from genifer.nn.ada import AdaController, Amounts, augment, draw_amounts
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator, default_channels
-from genifer.training.checkpoints import load_classifier, load_gan, require_classes, save_gan
+from genifer.training.checkpoints import (
+    load_classifier,
+    load_gan,
+    require_classes,
+    require_matching,
+    save_gan,
+)
 from genifer.training.stage import Stage
 
 
@@ -54,21 +63,36 @@ def pretrain_gan(
     data = load_task_data([data_path], stage.device)
     trained = load_classifier(classifier_path, stage.device)
     require_classes(classifier_path, trained.network.n_classes, data.n_new, "the GAN of task 0")
-    size = data.images.shape[-1]
+    generator, discriminator = new_gan(
+        settings, generator_settings, discriminator_settings, trained.network, data.n_classes, data.images
+    )
+    gan = GanStep(settings, generator, discriminator, trained.network, stage, settings.ada.probability)
+    _train(stage, gan, task_settings.steps, task_settings.ema_rampup_steps, data, trained.normalization, rng)
+
+
+def new_gan(
+    settings: GanSettings,
+    generator_settings: GeneratorSettings,
+    discriminator_settings: DiscriminatorSettings,
+    classifier: Classifier,
+    n_classes: int,
+    images: Tensor,
+) -> tuple[Generator, Discriminator]:
+    """Generator and discriminator for a classifier and images (n, channels, size, size) like these."""
+    image_channels, size = images.shape[1], images.shape[-1]
+    stage, matching_stage = settings.generated_stage, settings.matching_stage
     generator = Generator(
-        data.n_classes,
+        n_classes,
         generator_settings.latent_dim,
         generator_settings.embedding_dim,
         generator_settings.style_dim,
-        generator_settings.channels or default_channels(size),
-        data.images.shape[1],
+        generator_settings.channels or default_channels(generated_side(size, stage)),
+        classifier.feature_shape(stage, size)[0] if stage else image_channels,
+        stage,
+        classifier.feature_shape(stage, size)[1] if stage else size,
     )
-    matched = trained.network.feature_shape(settings.matching_stage, size)
-    discriminator = Discriminator(
-        data.n_classes, settings.matching_stage, *matched, discriminator_settings.width
-    )
-    gan = GanStep(settings, generator, discriminator, trained.network, stage)
-    _train(stage, gan, task_settings.steps, task_settings.ema_rampup_steps, data, trained.normalization, rng)
+    matched = classifier.feature_shape(matching_stage, size)
+    return generator, Discriminator(n_classes, matching_stage, *matched, discriminator_settings.width)
 
 
 def train_gan(
@@ -88,19 +112,39 @@ def train_gan(
     )
     old = load_gan(old_gan_path, stage.device)
     require_classes(old_gan_path, old.n_classes_seen, data.n_old, f"the GAN of task {data.task}")
-    weight = task_settings.distillation_weight
-    if task_settings.distillation_grows:
-        weight *= data.n_old / data.n_new
+    require_matching(old_gan_path, old, settings)
+    generator, discriminator = copy.deepcopy(old.generator), old.discriminator
+    if task_settings.reinitialize_generator:
+        generator = Generator(**generator.description)
+    if task_settings.reinitialize_discriminator:
+        discriminator = Discriminator(**discriminator.description)
+    ada = settings.ada
+    carried_on = ada.mode == "adaptive" and not ada.reset_each_task
     gan = GanStep(
         settings,
-        copy.deepcopy(old.generator),
-        old.discriminator,
+        generator,
+        discriminator,
         trained.network,
         stage,
-        old_generator=old.generator,
-        distillation_weight=weight,
+        old.ada_probability if carried_on else ada.probability,
+        Distillation(old.generator, task_settings, data.n_old, data.n_new),
     )
     _train(stage, gan, task_settings.steps, task_settings.ema_rampup_steps, data, trained.normalization, rng)
+
+
+class Distillation:
+    """The old generator, which the new one is held to.
+
+    Attributes:
+        weight: of the distance between what they make of the same latents.
+        stage: of the classifier, at which it is measured.
+    """
+
+    def __init__(self, generator: Generator, settings: TrainGanSettings, n_old: int, n_new: int) -> None:
+        self.generator = generator.eval().requires_grad_(False)
+        self.weight = settings.distillation_weight * (n_old / n_new if settings.distillation_grows else 1)
+        self.stage = max(settings.distillation_stage, generator.stage)
+        self.loss = settings.distillation_loss
 
 
 def _train(
@@ -119,11 +163,21 @@ def _train(
         for step in range(steps):
             batch = next(batches)
             scalars = gan.discriminator_step(batch, step)
-            scalars |= gan.generator_step(batch)
-            decay = ema_decay(step, settings.batch_size, settings.ema_half_life, ema_rampup_steps)
-            update_average(averaged, gan.generator, decay)
+            if step % settings.critic_steps == 0:
+                scalars |= gan.generator_step(batch)
+                generator_step = step // settings.critic_steps
+                decay = ema_decay(
+                    generator_step, settings.batch_size, settings.ema_half_life, ema_rampup_steps
+                )
+                update_average(averaged, gan.generator, decay)
             record.add(step, scalars)
-    save_gan(stage.output / "gan.safetensors", averaged, gan.discriminator, data.n_old + data.n_new)
+    save_gan(
+        stage.output / "gan.safetensors",
+        averaged,
+        gan.discriminator,
+        data.n_old + data.n_new,
+        float(gan.ada.probability),
+    )
     record.save()
 
 
@@ -132,11 +186,11 @@ class GanBatch:
     """All that is drawn for one step; samples of old classes come first.
 
     Attributes:
-        z, labels: of all generated images: (n, latent_dim) and (n,).
+        z, labels: of all generated samples: (n, latent_dim) and (n,).
         images: real ones of the new classes, normalised; labels of the last part match them.
         real_labels: labels of old classes (as asked for) and of ``images``.
-        noise: noise maps of the old generator's images (discriminator step), of the fake
-            ones there, and of the generator step.
+        old_noise, discriminator_noise, generator_noise: noise maps of the old generator in the
+            discriminator step, of the new one there, and of the generator step.
         augmentation: what augmentation does to the real and fake images of the discriminator
             step (joined) and to the images of the generator step; None without augmentation.
     """
@@ -177,7 +231,7 @@ def gan_batches(
                 draw_amounts(2 * n, size, gan.ada.probability, rng),
                 draw_amounts(n, size, gan.ada.probability, rng),
             )
-            if settings.ada.enabled
+            if settings.ada.mode != "none"
             else None,
         )
 
@@ -187,8 +241,8 @@ class GanStep:
 
     Args:
         classifier: frozen; its features at the matching stage are all that the discriminator sees.
-        old_generator: of the task before, frozen; None on the first task.
-        distillation_weight: of the distance to the old generator's images.
+        ada_probability: with which augmentation starts.
+        distillation: what the new generator is held to; None on the first task.
     """
 
     def __init__(
@@ -198,28 +252,26 @@ class GanStep:
         discriminator: Discriminator,
         classifier: Classifier,
         stage: Stage,
-        *,
-        old_generator: Generator | None = None,
-        distillation_weight: float = 0.0,
+        ada_probability: float,
+        distillation: Distillation | None = None,
     ) -> None:
         self.settings = settings
         self.stage = stage
         self.generator = generator.to(stage.device).to(memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(stage.device).to(memory_format=torch.channels_last).train()
         self.classifier = classifier.eval().requires_grad_(False)
-        self.old_generator = old_generator and old_generator.eval().requires_grad_(False)
-        self.distillation_weight = distillation_weight
+        self.distillation = distillation
         ada = settings.ada
         self.ada = AdaController(
             ada.target,
             ada.interval,
-            ada.speed_kimg,
+            ada.full_range_steps,
             ada.max_probability,
-            ada.initial_probability,
+            ada_probability,
             stage.device,
         )
         # A penalty on every r1_interval-th step is a step of its own (Karras et al., 2020, appendix B).
-        lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_gamma else 1.0
+        lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_interval > 1 else 1.0
         self.r1_gamma = settings.r1_gamma * lazy
         self.generator_parameters = list(generator.parameters())
         self.generator_optimizer = torch.optim.Adam(
@@ -232,26 +284,31 @@ class GanStep:
             fused=True,
         )
 
-    def features(self, images: Tensor, amounts: Amounts | None) -> Tensor:
-        """What the discriminator sees of images: augmented if asked, at the matching stage."""
-        if amounts is not None:
-            images = augment(images, amounts)
+    def features(self, images: Tensor) -> Tensor:
+        """Features of images at the matching stage."""
         images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier.features(images, self.settings.matching_stage)
+
+    def seen(self, made: Tensor, amounts: Amounts | None) -> Tensor:
+        """What the discriminator sees of images: augmented if asked, at the matching stage.
+
+        Features that a generator made are seen as they are.
+        """
+        if self.generator.stage > 0:
+            return made
+        return self.features(made if amounts is None else augment(made, amounts))
 
     def discriminator_step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Learn to tell real features from generated ones, with R1 on every so many-th step."""
         n = len(batch.labels)
         with torch.no_grad(), self.stage.autocast():
-            real = batch.images
-            if self.old_generator is not None and batch.old_noise is not None:
+            real = batch.images if self.generator.stage == 0 else self.features(batch.images).float()
+            if self.distillation is not None and batch.old_noise is not None:
                 n_old = n - len(real)
-                old = self.old_generator(batch.z[:n_old], batch.labels[:n_old], batch.old_noise)
+                old = self.distillation.generator(batch.z[:n_old], batch.labels[:n_old], batch.old_noise)
                 real = torch.cat([old.float(), real])
             fake = self.generator(batch.z, batch.labels, batch.discriminator_noise)
-            seen = self.features(
-                torch.cat([real, fake.float()]), batch.augmentation and batch.augmentation[0]
-            )
+            seen = self.seen(torch.cat([real, fake.float()]), batch.augmentation and batch.augmentation[0])
         penalize = self.r1_gamma > 0 and step % self.settings.r1_interval == 0
         real_features = seen[:n].float().requires_grad_() if penalize else seen[:n]
         with self.stage.autocast():
@@ -269,7 +326,7 @@ class GanStep:
         total.backward()
         self.discriminator_optimizer.step()
         sign = real_logits.detach().sign().mean()
-        if self.settings.ada.enabled:
+        if self.settings.ada.mode == "adaptive":
             self.ada.update(step, sign)
             scalars["ada_probability"] = self.ada.probability
         return {
@@ -280,21 +337,25 @@ class GanStep:
         } | scalars
 
     def generator_step(self, batch: GanBatch) -> dict[str, Tensor]:
-        """Learn to pass for real, without changing what the old classes look like."""
+        """Learn to be taken for real, and to make what the old generator made."""
+        n_old = len(batch.labels) - len(batch.images)
+        scalars: dict[str, Tensor] = {}
         with self.stage.autocast():
             fake = self.generator(batch.z, batch.labels, batch.generator_noise)
-            features = self.features(fake.float(), batch.augmentation and batch.augmentation[1])
-            logits = self.discriminator(features, batch.labels).float()
-        loss = total = generator_loss(logits)
-        scalars: dict[str, Tensor] = {}
-        if self.old_generator is not None:
-            n_old = len(batch.labels) - len(batch.images)
-            noise = [of_map[:n_old] for of_map in batch.generator_noise]
-            with torch.no_grad(), self.stage.autocast():
-                old = self.old_generator(batch.z[:n_old], batch.labels[:n_old], noise)
-            distillation = image_distillation(old.float(), fake[:n_old].float())
-            total = loss + self.distillation_weight * distillation
-            scalars["g_distillation"] = distillation.detach()
+            seen = self.seen(fake.float(), batch.augmentation and batch.augmentation[1])
+            fake_logits = self.discriminator(seen, batch.labels).float()
+        loss = total = generator_loss(fake_logits)
+        held = self.distillation
+        if held is not None and held.weight > 0:
+            noise = [noise[:n_old] for noise in batch.generator_noise]
+            with self.stage.autocast():
+                with torch.no_grad():
+                    old = held.generator(batch.z[:n_old], batch.labels[:n_old], noise)
+                    old = self.classifier.features(old, held.stage, start=held.generator.stage)
+                new = self.classifier.features(fake[:n_old], held.stage, start=self.generator.stage)
+            distance = generator_distillation(old, new, held.loss)
+            total = loss + held.weight * distance
+            scalars["g_distillation"] = distance.detach()
         self.generator_optimizer.zero_grad()
         total.backward(inputs=self.generator_parameters)
         self.generator_optimizer.step()

@@ -2,7 +2,8 @@
 
 Thandiackal et al. (2024): half of each batch are images of the new classes, half are
 made by the old generator. On the replayed half the classifier before this task is a
-teacher, for its outputs and for the features at the matched stage.
+teacher, for its outputs and for the features of one stage. A generator of the direct
+mode makes features instead of images, which enter the classifier at their stage.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from genifer.config import GeniferSettings
 from genifer.data.batches import Normalization, load_task_data, random_crop_and_flip, shuffled_batches
-from genifer.losses import feature_distillation, output_distillation
+from genifer.losses import divergence, feature_distillation, logit_distance, output_distillation
 from genifer.nn.classifier import Classifier
 from genifer.nn.generator import Generator
 from genifer.training.checkpoints import load_classifier, load_gan, require_classes, save_classifier
@@ -39,12 +40,13 @@ def train_genifer(
     require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
     old_classifier = copy.deepcopy(classifier).requires_grad_(False)
     classifier.grow(data.n_new)
+    classifier.freeze_stages(settings.frozen_stages)
+    n_replayed = settings.replayed(data.n_old, data.n_new)
 
     # The teacher's batch norm sees the batch, as in the paper, unless it is frozen.
     old_classifier.train(not settings.freeze_old_batch_norm)
     classifier.train()
     optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
-    n_replayed = settings.replayed
     batches = shuffled_batches(data, settings.batch_size - n_replayed, rng)
     with stage.record(settings.steps) as record:
         for step in range(settings.steps):
@@ -52,29 +54,36 @@ def train_genifer(
             with stage.autocast():
                 asked = torch.randint(data.n_old, (n_replayed,), generator=rng, device=stage.device)
                 replayed = replay(generator, asked, normalize, rng)
-                images = random_crop_and_flip(
-                    torch.cat([replayed, normalize(pixels)]),
-                    settings.crop_padding,
-                    settings.horizontal_flip,
-                    rng,
+                real = normalize(pixels)
+                if settings.augment_replay and generator.stage == 0:
+                    both = random_crop_and_flip(
+                        torch.cat([replayed, real]), settings.crop_padding, settings.horizontal_flip, rng
+                    )
+                    replayed, real = both[:n_replayed], both[n_replayed:]
+                else:
+                    real = random_crop_and_flip(real, settings.crop_padding, settings.horizontal_flip, rng)
+                losses = next_task_losses(
+                    classifier, old_classifier, replayed, real, labels, settings, generator.stage
                 )
-                losses = next_task_losses(classifier, old_classifier, images, labels, settings)
             optimizer.zero_grad()
             losses.loss.backward()
             optimizer.step()
-            schedule.step()
+            schedule.step(
+                settings.distillation_weight * losses.distillation
+                + settings.feature_distillation_weight * losses.feature_distillation
+            )
             record.add(step, losses._asdict())
-    save_classifier(stage.output / "classifier.safetensors", classifier, data)
+    save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
     record.save()
 
 
 @torch.no_grad()
 def replay(generator: Generator, labels: Tensor, normalize: Normalization, rng: torch.Generator) -> Tensor:
-    """Images (n, channels, size, size) of the classes asked for, clamped to valid pixels."""
+    """Images (n, channels, size, size) of the classes asked for, clamped to valid pixels, or features."""
     n, device = len(labels), labels.device
     z = torch.randn(n, generator.latent_dim, generator=rng, device=device)
-    images = generator(z, labels, generator.draw_noise(n, rng))
-    return normalize.clamp(images.float())
+    made = generator(z, labels, generator.draw_noise(n, rng)).float()
+    return normalize.clamp(made) if generator.stage == 0 else made
 
 
 class NextTaskLosses(NamedTuple):
@@ -87,28 +96,98 @@ class NextTaskLosses(NamedTuple):
 def next_task_losses(
     classifier: Classifier,
     old_classifier: Classifier,
-    images: Tensor,
+    replayed: Tensor,
+    real: Tensor,
     labels: Tensor,
     settings: GeniferSettings,
+    entry: int = 0,
 ) -> NextTaskLosses:
     """The loss of one step, and its parts before they are weighted.
 
     Args:
-        images: (n, channels, size, size), the replayed ones first.
-        labels: of the real images, the last ones.
+        replayed: (n, channels, size, size), images, or features of the stage ``entry``.
+        real: (m, channels, size, size), images of the new classes.
+        labels: (m,), of the real images.
+        entry: stage at which the replayed samples enter the classifiers.
     """
-    n_replayed = len(images) - len(labels)
-    stage = settings.feature_distillation_stage
-    images = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        old_features, old_logits = old_classifier.features_and_logits(images, stage)
-    features, logits = classifier.features_and_logits(images, stage)
-    cross_entropy = F.cross_entropy(logits[n_replayed:].float(), labels)
-    distillation = output_distillation(old_logits[:n_replayed], logits[:n_replayed], settings.temperature)
-    of_features = feature_distillation(old_features[:n_replayed], features[:n_replayed])
+        old = _respond(old_classifier, replayed, real, settings, entry)
+    new = _respond(classifier, replayed, real, settings, entry)
+
+    temperature = settings.temperature
+    match settings.output_distillation:
+        case "KD":
+            distillation = output_distillation(
+                torch.cat([old.replayed_logits, old.real_logits]),
+                torch.cat([new.replayed_logits, new.real_logits]),
+                temperature,
+            )
+        case "KD_sep":
+            distillation = output_distillation(old.replayed_logits, new.replayed_logits, temperature)
+        case "KL":
+            distillation = divergence(old.replayed_logits, new.replayed_logits, temperature)
+        case "MSE_prev" | "L1" as distance:
+            squared = distance == "MSE_prev"
+            distillation = logit_distance(old.replayed_logits, new.replayed_logits, squared)
+
+    if settings.output_distillation == "KD":
+        # The old classifier labels the replayed images.
+        logits = torch.cat([new.replayed_logits, new.real_logits])
+        labels = torch.cat([old.replayed_logits.argmax(1), labels])
+    else:
+        logits = new.real_logits
+    cross_entropy = F.cross_entropy(logits.float(), labels)
+
+    if settings.feature_distillation_weight == 0:
+        of_features = torch.zeros_like(cross_entropy)
+    elif settings.feature_distillation == "replayed":
+        of_features = feature_distillation(
+            old.replayed_features, new.replayed_features, settings.feature_distillation_norm
+        )
+    else:
+        of_features = feature_distillation(
+            old.real_features, new.real_features, settings.feature_distillation_norm
+        )
     loss = (
         settings.cross_entropy_weight * cross_entropy
         + settings.distillation_weight * distillation
         + settings.feature_distillation_weight * of_features
     )
     return NextTaskLosses(loss, cross_entropy, distillation, of_features)
+
+
+class _Response(NamedTuple):
+    """A classifier's features of the distilled stage, and its logits."""
+
+    replayed_features: Tensor
+    real_features: Tensor
+    replayed_logits: Tensor
+    real_logits: Tensor
+
+
+def _respond(
+    classifier: Classifier, replayed: Tensor, real: Tensor, settings: GeniferSettings, entry: int
+) -> _Response:
+    """Pass replayed and real samples through a classifier, together unless the settings say apart."""
+    stage = settings.feature_distillation_stage
+    n = len(replayed)
+    if settings.feature_distillation == "new_apart":
+        real_features, real_logits = classifier.features_and_logits(_channels_last(real), stage)
+        later = max(stage, entry)
+        with torch.no_grad():
+            replayed_features = classifier.features(_channels_last(replayed), later, start=entry)
+        return _Response(
+            replayed_features, real_features, classifier(replayed_features, start=later), real_logits
+        )
+    if stage < entry:
+        real_features = classifier.features(_channels_last(real), stage)
+        joint = torch.cat([replayed, classifier.features(real_features, entry, start=stage)])
+        logits = classifier(joint, start=entry)
+        return _Response(replayed, real_features, logits[:n], logits[n:])
+    joint = torch.cat([replayed, classifier.features(_channels_last(real), entry)])
+    features, logits = classifier.features_and_logits(_channels_last(joint), stage, start=entry)
+    return _Response(features[:n], features[n:], logits[:n], logits[n:])
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import MultiStepLR
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import (
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    MultiStepLR,
+    ReduceLROnPlateau,
+)
 
 from genifer.config import OptimizerSettings
 
 
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter], steps: int
-) -> tuple[torch.optim.Optimizer, MultiStepLR]:
-    """An optimiser, and a schedule that is stepped once after every optimiser step."""
-    parameters = list(parameters)
+) -> tuple[torch.optim.Optimizer, Schedule]:
+    """An optimiser of those parameters that are not frozen, and the schedule of its learning rate."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     optimizer: torch.optim.Optimizer
     match settings.name:
         case "sgd":
@@ -24,11 +30,16 @@ def make_optimizer(
                 settings.learning_rate,
                 momentum=settings.momentum,
                 weight_decay=settings.weight_decay,
+                nesterov=settings.momentum > 0,
                 fused=True,
             )
         case "adam":
             optimizer = torch.optim.Adam(
-                parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+                parameters,
+                settings.learning_rate,
+                weight_decay=settings.weight_decay,
+                amsgrad=True,
+                fused=True,
             )
         case "radam":
             optimizer = torch.optim.RAdam(
@@ -38,5 +49,55 @@ def make_optimizer(
                 decoupled_weight_decay=True,
                 foreach=True,
             )
-    milestones = [round(share * steps) for share in settings.milestones]
-    return optimizer, MultiStepLR(optimizer, milestones, settings.factor)
+    return optimizer, Schedule(settings, optimizer, steps)
+
+
+class Schedule:
+    """Lowers the learning rate; `step` is called after every step of the optimiser.
+
+    Milestones are counted in steps; the other schedules move at the end of an epoch, one of
+    the equal parts that the settings divide the steps into.
+    """
+
+    def __init__(self, settings: OptimizerSettings, optimizer: torch.optim.Optimizer, steps: int) -> None:
+        self.epoch_ends = [round((epoch + 1) * steps / settings.epochs) for epoch in range(settings.epochs)]
+        self.done = 0
+        self.losses: list[Tensor] = []
+        self.every_step: LRScheduler | None = None
+        self.every_epoch: LRScheduler | None = None
+        self.plateau: ReduceLROnPlateau | None = None
+        match settings.schedule:
+            case "multistep":
+                milestones = [round(share * steps) for share in settings.milestones]
+                self.every_step = MultiStepLR(optimizer, milestones, settings.factor)
+            case "linear":
+                last = max(settings.epochs - 1, 1)
+                self.every_epoch = LambdaLR(optimizer, lambda epoch: max(1 - 0.9 * epoch / last, 0.1))
+            case "exponential":
+                self.every_epoch = ExponentialLR(optimizer, settings.factor)
+            case "plateau":
+                self.plateau = ReduceLROnPlateau(
+                    optimizer,
+                    factor=settings.factor,
+                    patience=settings.patience,
+                    threshold=settings.threshold,
+                    threshold_mode="abs",
+                    min_lr=settings.minimum,
+                )
+
+    def step(self, loss: Tensor) -> None:
+        """Count a step; ``loss`` is what the plateau schedule watches, as the mean of an epoch."""
+        self.done += 1
+        if self.every_step is not None:
+            self.every_step.step()
+            return
+        if self.plateau is not None:
+            self.losses.append(loss.detach())
+        while self.epoch_ends and self.epoch_ends[0] <= self.done:
+            self.epoch_ends.pop(0)
+            if self.plateau is not None:
+                self.plateau.step(float(torch.stack(self.losses).mean()))
+            elif self.every_epoch is not None:
+                self.every_epoch.step()
+            if not self.epoch_ends or self.epoch_ends[0] > self.done:
+                self.losses.clear()

@@ -21,6 +21,7 @@ from genifer.data.batches import (
     random_crop_and_flip,
     shuffled_batches,
 )
+from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
 from genifer.training.checkpoints import load_classifier, require_classes, save_classifier
 from genifer.training.optimizers import make_optimizer
@@ -33,9 +34,25 @@ def pretrain_classifier(
     """Train a new classifier on the first task; writes ``classifier.safetensors``."""
     rng = stage.start()
     data = load_task_data([data_path], stage.device)
-    classifier = Classifier(network.architecture, network.width, data.images.shape[1], data.n_new)
+    classifier = Classifier(
+        network.architecture, network.width, data.images.shape[1], data.n_new, network.readout_bias
+    )
+    if network.pretrained is not None:
+        take_stages(classifier, network.pretrained, network.pretrained_stages)
     classifier.to(stage.device).to(memory_format=torch.channels_last)
     _fit(stage, settings, classifier, data, rng)
+
+
+def take_stages(classifier: Classifier, path: Path, count: int) -> None:
+    """Take the first stages of a trained classifier: 1 is the stem, 2 to 5 the groups."""
+    trained = load_classifier(path, torch.device("cpu")).network
+    try:
+        classifier.stages[:count].load_state_dict(trained.stages[:count].state_dict())
+    except RuntimeError as error:
+        raise GeniferError(
+            f"classifier.pretrained: {path}: the first {count} stages of its {trained.description} do not "
+            f"fit {classifier.description}; take its classifier.architecture and classifier.width ({error})"
+        ) from error
 
 
 def train_on_images(
@@ -58,6 +75,7 @@ def _fit(
     stage: Stage, settings: TrainingSettings, classifier: Classifier, data: TaskData, rng: torch.Generator
 ) -> None:
     normalize = Normalization(data.mean, data.std).to(stage.device)
+    classifier.freeze_stages(settings.frozen_stages)
     optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
     batches = shuffled_batches(data, settings.batch_size, rng)
     classifier.train()
@@ -73,8 +91,8 @@ def _fit(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            schedule.step()
+            schedule.step(loss)
             accuracy = (logits.argmax(1) == labels).float().mean()
             record.add(step, {"loss": loss, "accuracy": accuracy})
-    save_classifier(stage.output / "classifier.safetensors", classifier, data)
+    save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
     record.save()

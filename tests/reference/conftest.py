@@ -13,6 +13,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "augmentation" in metafunc.fixturenames:
         keys = [key for key in np.load(folder / "ada.npz").files if key != "input"]
         metafunc.parametrize("augmentation", keys)
+    if "distillation" in metafunc.fixturenames:
+        losses = json.loads((folder / "classifier_losses.json").read_text())["losses"]
+        metafunc.parametrize("distillation", list(losses))
     if "module_with_discriminator" in metafunc.fixturenames:
         modules = json.loads((folder / "manifest.json").read_text())["modules"]
         metafunc.parametrize(

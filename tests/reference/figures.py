@@ -33,6 +33,19 @@ class Reference:
     def noise(self, offset: int, n: int, sides: tuple[int, ...] = (4, 4, 8, 8, 16, 16, 32)) -> list[Tensor]:
         return [self.draw(offset + index, n, 1, side, side) for index, side in enumerate(sides)]
 
+    def classifiers(self) -> tuple[str, str]:
+        """The old and the grown classifier of the manifest, by the classes that they know."""
+        modules = self.manifest["modules"]
+        names = [name for name in modules if name.startswith("classifier")]
+
+        def n_classes(name: str) -> int:
+            return sum(
+                shape[0] for entry, shape in modules[name]["entries"] if entry.endswith("readout.bias")
+            )
+
+        old, grown = sorted(names, key=n_classes)
+        return old, grown
+
     def state(self, module: str, seed: int | None = None) -> dict[str, Tensor]:
         """Weights of a module of the manifest, with its own seed or, as offset from the base, another one."""
         entry = self.manifest["modules"][module]

@@ -13,7 +13,9 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 TASKS = range(len(RUN.scenario.tasks))
-LATER_TASKS = TASKS[1:]
+# The run goes on after this task: 0, unless it starts from checkpoints of a later one.
+FIRST = RUN.start.task
+LATER_TASKS = TASKS[FIRST + 1 :]
 EVALUATED = RUN.evaluation.split
 SPLITS = ["train", "test"] + (
     ["validation"] if RUN.data.validation_fraction > 0 else []
@@ -82,12 +84,24 @@ def evaluated_images(wildcards):
     return images_of(EVALUATED, range(int(wildcards.task) + 1))
 
 
+def first_evaluated_images():
+    return images_of(EVALUATED, range(FIRST + 1))
+
+
+def given(path):
+    """A checkpoint that the settings name, if they do."""
+    return [] if path is None else str(path)
+
+
 def repeated(option, values):
     """An option of the command line, once for each value."""
     return " ".join(f"{option} '{value}'" for value in values)
 
 
 # Stages: the first task is shared by all methods, later ones are each method's own
+
+FIRST_CLASSIFIER = f"{FIRST_TASK}/pretrain_classifier/classifier.safetensors"
+FIRST_GAN = f"{FIRST_TASK}/pretrain_gan/gan.safetensors"
 
 
 def first_task(seed, file):
@@ -99,11 +113,11 @@ def next_task(method, seed="{seed}", task="{task}"):
 
 
 def task_before(method, file, file_of_first_task):
-    """Input function: a file of the task before, which for task 1 is the first one."""
+    """Input function: a file of the task before, which for the first of the later tasks is shared."""
 
     def path(wildcards):
         before = int(wildcards.task) - 1
-        if before == 0:
+        if before == FIRST:
             return first_task(wildcards.seed, file_of_first_task)
         return f"{next_task(method, wildcards.seed, before)}/{file}"
 
@@ -130,7 +144,7 @@ def classifier_of_task(wildcards):
 
 def gan_stage(seed, task):
     """The folder of the GAN that was trained on a task."""
-    if int(task) == 0:
+    if int(task) == FIRST:
         return first_task(seed, "pretrain_gan")
     return f"{next_task('genifer', seed, task)}/train_gan"
 
@@ -141,7 +155,12 @@ def gan_of_task(wildcards):
 
 def gan_tasks():
     """Tasks after which a GAN is trained: all but the last, and none without genifer."""
-    return TASKS[:-1] if "genifer" in RUN.methods else []
+    return TASKS[FIRST:-1] if "genifer" in RUN.methods else []
+
+
+def trained_gan_tasks():
+    """Those of them that this run trains."""
+    return [task for task in gan_tasks() if task > FIRST or RUN.start.gan is None]
 
 
 # Tables and plots
@@ -160,14 +179,14 @@ def evaluations():
 def trainings():
     """Picture, name and folder of every training."""
     for seed in RUN.seeds:
-        yield "training_first_task", f"seed {seed}", first_task(
-            seed, "pretrain_classifier"
-        )
+        if RUN.start.classifier is None:
+            folder = first_task(seed, "pretrain_classifier")
+            yield "training_first_task", f"seed {seed}", folder
         for method in RUN.methods:
             for task in LATER_TASKS:
                 folder = f"{next_task(method, seed, task)}/train_{method}"
                 yield f"training_{method}", f"task {task}, seed {seed}", folder
-        for task in gan_tasks():
+        for task in trained_gan_tasks():
             yield "training_gan", f"task {task}, seed {seed}", gan_stage(seed, task)
 
 
@@ -202,8 +221,10 @@ def accuracy_plots():
 
 def final_outputs():
     """All that a run is for: its tables and plots."""
+    # In the direct mode the generator makes features, which are no pictures.
+    seeds = RUN.seeds if RUN.gan.generated_stage == 0 else []
     replay = [
-        f"replay_seed_{seed}_task_{task}" for seed in RUN.seeds for task in gan_tasks()
+        f"replay_seed_{seed}_task_{task}" for seed in seeds for task in gan_tasks()
     ]
     return [
         f"{RESULTS}/accuracy.csv",
@@ -211,5 +232,5 @@ def final_outputs():
         f"{RESULTS}/summary.json",
         *accuracy_plots(),
         *pictures(*replay),
-        *training_plots(),
+        *(training_plots() if training_metrics() else []),
     ]

@@ -4,8 +4,8 @@
 rule evaluate_first_task:
     """Evaluate the classifier that all methods share."""
     input:
-        classifier=rules.pretrain_classifier.output.classifier,
-        data=images_of(EVALUATED, [0]),
+        classifier=FIRST_CLASSIFIER,
+        data=first_evaluated_images(),
     output:
         accuracy=f"{FIRST_TASK}/evaluate/accuracy.csv",
     log:
@@ -18,11 +18,12 @@ rule evaluate_first_task:
         device=DEVICE,
     params:
         settings=settings_of("evaluate"),
+        data=repeated("--data", first_evaluated_images()),
     shell:
         """
         python -m genifer evaluate --method first_task --seed {wildcards.seed} --device {resources.device} \
             --classifier {input.classifier:q} \
-            --data {input.data:q} \
+            {params.data} \
             --output {output.accuracy:q} \
             --settings {params.settings:q} \
             2>&1 | tee {log:q}
@@ -114,7 +115,7 @@ rule plot_replay:
     """Draw what the GAN replays after a task: one column a class."""
     input:
         gan=gan_of_task,
-        classifier=rules.pretrain_classifier.output.classifier,
+        classifier=FIRST_CLASSIFIER,
         data=images_of("test", [0]),
     output:
         pictures("replay_seed_{seed}_task_{task}"),
@@ -139,26 +140,28 @@ rule plot_replay:
         """
 
 
-rule plot_training:
-    """Draw the training curves: a picture a stage, a line a training."""
-    input:
-        metrics=training_metrics(),
-    output:
-        training_plots(),
-    log:
-        f"{RESULTS}/logs/plot_training.log",
-    benchmark:
-        f"{RESULTS}/logs/plot_training.benchmark.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        settings=settings_of("plot"),
-        folder=subpath(output[0], parent=True),
-        metrics=repeated("--metrics", named_training_metrics()),
-    shell:
-        """
-        python -m genifer plot-training {params.metrics} \
-            --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+if training_metrics():
+
+    rule plot_training:
+        """Draw the training curves: a picture a stage, a line a training."""
+        input:
+            metrics=training_metrics(),
+        output:
+            training_plots(),
+        log:
+            f"{RESULTS}/logs/plot_training.log",
+        benchmark:
+            f"{RESULTS}/logs/plot_training.benchmark.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            settings=settings_of("plot"),
+            folder=subpath(output[0], parent=True),
+            metrics=repeated("--metrics", named_training_metrics()),
+        shell:
+            """
+            python -m genifer plot-training {params.metrics} \
+                --output {params.folder:q} \
+                --settings {params.settings:q} \
+                2>&1 | tee {log:q}
+            """

@@ -1,68 +1,127 @@
 # Training: the first task, then genifer and its bounds task by task.
 
 
-rule pretrain_classifier:
-    """Train the classifier on the first task; all methods share it."""
-    input:
-        data=images_of("train", [0]),
-    output:
-        classifier=f"{FIRST_TASK}/pretrain_classifier/classifier.safetensors",
-        metrics=f"{FIRST_TASK}/pretrain_classifier/metrics.csv",
-    log:
-        f"{FIRST_TASK}/pretrain_classifier/log.txt",
-    benchmark:
-        f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
-    priority: 1
-    conda:
-        "../../environment.yml"
-    threads: 4
-    resources:
-        gpu=1,
-        device=DEVICE,
-    params:
-        settings=settings_of("pretrain_classifier"),
-        folder=subpath(output.classifier, parent=True),
-    shell:
-        """
-        python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
-            --data {input.data:q} \
-            --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+if RUN.start.classifier is not None:
+
+    rule use_classifier:
+        """Take a classifier from elsewhere in place of the first training."""
+        input:
+            classifier=given(RUN.start.classifier),
+            data=images_of("train", [0]),
+        output:
+            classifier=FIRST_CLASSIFIER,
+        log:
+            f"{FIRST_TASK}/pretrain_classifier/log.txt",
+        benchmark:
+            f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            settings=settings_of("use_checkpoint"),
+        shell:
+            """
+            python -m genifer use-checkpoint \
+                --classifier {input.classifier:q} \
+                --data {input.data:q} \
+                --output {output.classifier:q} \
+                --settings {params.settings:q} \
+                2>&1 | tee {log:q}
+            """
+
+else:
+
+    rule pretrain_classifier:
+        """Train the classifier on the first task; all methods share it."""
+        input:
+            data=images_of("train", [0]),
+            pretrained=given(RUN.classifier.pretrained),
+        output:
+            classifier=FIRST_CLASSIFIER,
+            metrics=f"{FIRST_TASK}/pretrain_classifier/metrics.csv",
+        log:
+            f"{FIRST_TASK}/pretrain_classifier/log.txt",
+        benchmark:
+            f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
+        priority: 1
+        conda:
+            "../../environment.yml"
+        threads: 4
+        resources:
+            gpu=1,
+            device=DEVICE,
+        params:
+            settings=settings_of("pretrain_classifier"),
+            folder=subpath(output.classifier, parent=True),
+        shell:
+            """
+            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
+                --data {input.data:q} \
+                --output {params.folder:q} \
+                --settings {params.settings:q} \
+                2>&1 | tee {log:q}
+            """
 
 
-rule pretrain_gan:
-    """Train the GAN on the first task, against the classifier's features."""
-    input:
-        data=images_of("train", [0]),
-        classifier=rules.pretrain_classifier.output.classifier,
-    output:
-        gan=f"{FIRST_TASK}/pretrain_gan/gan.safetensors",
-        metrics=f"{FIRST_TASK}/pretrain_gan/metrics.csv",
-    log:
-        f"{FIRST_TASK}/pretrain_gan/log.txt",
-    benchmark:
-        f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
-    priority: 1
-    conda:
-        "../../environment.yml"
-    threads: 4
-    resources:
-        gpu=1,
-        device=DEVICE,
-    params:
-        settings=settings_of("pretrain_gan"),
-        folder=subpath(output.gan, parent=True),
-    shell:
-        """
-        python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
-            --data {input.data:q} \
-            --classifier {input.classifier:q} \
-            --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+if RUN.start.gan is not None:
+
+    rule use_gan:
+        """Take a GAN from elsewhere in place of the first training."""
+        input:
+            gan=given(RUN.start.gan),
+            data=images_of("train", [0]),
+        output:
+            gan=FIRST_GAN,
+        log:
+            f"{FIRST_TASK}/pretrain_gan/log.txt",
+        benchmark:
+            f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            settings=settings_of("use_checkpoint"),
+        shell:
+            """
+            python -m genifer use-checkpoint \
+                --gan {input.gan:q} \
+                --data {input.data:q} \
+                --output {output.gan:q} \
+                --settings {params.settings:q} \
+                2>&1 | tee {log:q}
+            """
+
+else:
+
+    rule pretrain_gan:
+        """Train the GAN on the first task, against the classifier's features."""
+        input:
+            data=images_of("train", [0]),
+            classifier=FIRST_CLASSIFIER,
+        output:
+            gan=FIRST_GAN,
+            metrics=f"{FIRST_TASK}/pretrain_gan/metrics.csv",
+        log:
+            f"{FIRST_TASK}/pretrain_gan/log.txt",
+        benchmark:
+            f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
+        priority: 1
+        conda:
+            "../../environment.yml"
+        threads: 4
+        resources:
+            gpu=1,
+            device=DEVICE,
+        params:
+            settings=settings_of("pretrain_gan"),
+            folder=subpath(output.gan, parent=True),
+        shell:
+            """
+            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
+                --data {input.data:q} \
+                --classifier {input.classifier:q} \
+                --output {params.folder:q} \
+                --settings {params.settings:q} \
+                2>&1 | tee {log:q}
+            """
 
 
 rule train_genifer:

@@ -1,0 +1,383 @@
+"""From the published code: its configs and checkpoints become a run file and checkpoints of this project."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from genifer.config import RunSettings, load_settings
+from genifer.nn.classifier import Classifier
+from genifer.nn.discriminator import Discriminator
+from genifer.nn.generator import Generator
+from genifer.reference import CLASSIFIER_NAMES, DISCRIMINATOR_NAMES, GENERATOR_NAMES
+from genifer.training.checkpoints import load_classifier, load_gan
+
+Genifer = Callable[..., subprocess.CompletedProcess[str]]
+TASKS = [50, 10, 10, 10, 10, 10]
+ORDER = np.random.RandomState(1993).permutation(100).tolist()
+SPLIT = np.split(np.array(ORDER), np.cumsum(TASKS)[:-1])
+
+
+def published(method: dict[str, Any], train: dict[str, Any], ce_coefficient: float) -> dict[str, Any]:
+    """A config in the published layout, with the published CIFAR-100 values."""
+    return {
+        "cl_params": {
+            "ce_coefficient": ce_coefficient,
+            "class_ids_per_task": [ids.tolist() for ids in SPLIT],
+            "num_classes_per_task": TASKS,
+            "num_tasks": 6,
+            "method": method,
+        },
+        "data_params": {
+            "batch_size": 32,
+            "dataset_name": "CIFAR100",
+            "dataset_path": "/data",
+            "normalization": "default",
+        },
+        "misc_params": {"results_path": "/results/CIFAR100_T10", "seed": 1212, "n_jobs": 1},
+        "model_params": {
+            "name": "resnet",
+            "n_layers": 18,
+            "latent_dim": 512,
+            "bias": True,
+            "pretrained": False,
+        },
+        "train_params": {
+            "n_epochs": 100,
+            "use_scheduler": True,
+            "scheduler": "multistep",
+            "scheduler_factor": 0.2,
+            "scheduler_milestones": [30, 60, 80],
+            "train_feature_extractor": True,
+        }
+        | train,
+    }
+
+
+GAN = {
+    "name": "genifer",
+    "batch_size": 64,
+    "latent_dim": 512,
+    "matching_mode": "indirect",
+    "feat_matching_layer": "stage4",
+    "gen_lr": 0.0025,
+    "disc_lr": 0.0025,
+    "n_critic": 1,
+    "r1_gamma": 0.5,
+    "r1_interval": 16,
+    "dis_augmentation_ada": True,
+    "dis_augmentation_p": 0.5,
+    "max_dis_augmentation_p": 0.5,
+    "dis_augmentation_nk_iter": 4,
+    "gan_augmentation": True,
+    "gen_coefficient": 10,
+    "gen_dist_loss": "L1",
+    "prev_curr_ratio": 0.5,
+}
+CONFIGS = {
+    "classifier": published({"name": "pretrain"}, {"learning_rate": 0.1, "optimizer": "SGD"}, 1.0),
+    "gan": published(GAN | {"n_iter": 642}, {"learning_rate": 0.1, "optimizer": "SGD"}, 1.0),
+    "incremental": published(
+        GAN
+        | {
+            "n_iter": 1026,
+            "classifier_chpt": "a.pt",
+            "coefficient": 0.98,
+            "feat_coefficient": 1.0,
+            "feat_dist_layer": "stage4",
+            "feat_dist_loss_type": "single_L2",
+            "freeze_bn": False,
+            "gen_dist_ada": True,
+            "gen_dist_layer": "stage0",
+            "out_distill_loss": "KD_sep",
+            "temperature": 1.0,
+            "max_coefficient": 100.0,
+        },
+        {"learning_rate": 0.0001, "optimizer": "RAdam"},
+        0.02,
+    ),
+}
+
+
+def write(folder: Path, name: str, **changes: Any) -> Path:
+    """A published config with changed keys (block__key or method__key)."""
+    config = copy.deepcopy(CONFIGS[name])
+    for key, value in changes.items():
+        block, _, entry = key.partition("__")
+        target = config["cl_params"]["method"] if block == "method" else config[block]
+        target[entry] = value
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def small_networks() -> tuple[Classifier, Generator, Discriminator]:
+    classifier = Classifier("resnet18", 4, 3, 50)
+    return classifier, Generator(100, 8, 4, 8, [8] * 8, 3), Discriminator(100, 4, 16, 8, 4)
+
+
+def published_states() -> dict[str, dict[str, Tensor]]:
+    """State dicts of small networks under the published names."""
+    classifier, generator, discriminator = small_networks()
+    states = {}
+    for name, module, names in (
+        ("classifier", classifier, CLASSIFIER_NAMES),
+        ("generator", generator, GENERATOR_NAMES),
+        ("discriminator", discriminator, DISCRIMINATOR_NAMES),
+    ):
+        state: dict[str, Tensor] = {}
+        for ours, tensor in module.state_dict().items():
+            theirs = ours
+            for beginning, replacement in names.items():
+                if ours.startswith(beginning):
+                    theirs = replacement + ours.removeprefix(beginning)
+                    break
+            state[theirs.replace(".shortcut.", ".downsample.")] = tensor
+        states[name] = state
+    readout = states["classifier"]
+    for part in ("weight", "bias"):
+        readout[f"curr_readout.{part}"] = readout.pop(f"readout.{part}")
+        readout[f"prev_readout.{part}"] = readout[f"curr_readout.{part}"][:0]
+    return states
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> dict[str, Path]:
+    paths = {}
+    for name, state in published_states().items():
+        paths[name] = tmp_path / f"{name}.pt"
+        torch.save(state, paths[name])
+    return paths
+
+
+def test_the_published_configs_are_the_defaults(genifer: Genifer, tmp_path: Path) -> None:
+    """All three, with unused keys named: what is left is what a config says of its run."""
+    configs = [argument for name in CONFIGS for argument in ("--config", write(tmp_path, name))]
+    done = genifer("import-reference", *configs, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text()) == {
+        "run": "CIFAR100_T10",
+        "methods": ["genifer"],
+        "seeds": [1212],
+    }
+    assert "max_coefficient: 100.0: nothing in the published code makes use of it" in done.stderr
+    assert "dataset_path" in done.stderr
+
+
+def imported(genifer: Genifer, folder: Path, name: str, **changes: Any) -> tuple[RunSettings, str]:
+    done = genifer("import-reference", "--config", write(folder, name, **changes), "--out", folder / "out")
+    assert done.returncode == 0, done.stderr
+    return load_settings(folder / "out" / "run.yaml"), done.stderr
+
+
+def test_every_option_has_its_place(genifer: Genifer, tmp_path: Path) -> None:
+    settings, notes = imported(
+        genifer,
+        tmp_path,
+        "incremental",
+        method__prev_curr_ratio="adaptive",
+        method__out_distill_loss="KL",
+        method__temperature=2.0,
+        method__feat_dist_loss_type="onlycurr_single_L1",
+        method__feat_dist_layer="stage3",
+        method__freeze_bn=True,
+        method__freeze_layers=True,
+        method__gan_augmentation=False,
+        method__feat_matching_layer="stage3",
+        method__n_critic=2,
+        method__ema_hl=10,
+        method__dis_augmentation_ada=False,
+        method__dis_augmentation_p=0.2,
+        method__gen_dist_loss="L2",
+        method__gen_dist_layer="stage2",
+        method__gen_dist_ada=False,
+        method__reinit_gen=True,
+        method__reinit_disc=True,
+        method__temprature=3.0,
+        train_params__optimizer="Adam",
+        train_params__scheduler="plateau",
+        train_params__weight_decay=0.001,
+        model_params__n_layers=34,
+        model_params__bias=False,
+    )
+    genifer_, gan, train_gan = settings.genifer, settings.gan, settings.train_gan
+    assert (genifer_.replay_fraction, genifer_.output_distillation, genifer_.temperature) == (
+        "adaptive",
+        "KL",
+        2.0,
+    )
+    assert (genifer_.feature_distillation, genifer_.feature_distillation_norm) == ("new_apart", "L1")
+    assert (genifer_.feature_distillation_stage, genifer_.frozen_stages) == (3, 3)
+    assert (genifer_.freeze_old_batch_norm, genifer_.augment_replay) == (True, False)
+    assert (gan.matching_stage, gan.critic_steps, gan.ema_half_life) == (3, 2, 10_000)
+    assert (gan.ada.mode, gan.ada.probability) == ("fixed", 0.2)
+    assert (train_gan.distillation_loss, train_gan.distillation_stage) == ("L2", 2)
+    assert not train_gan.distillation_grows
+    assert train_gan.reinitialize_generator
+    assert train_gan.reinitialize_discriminator
+    assert (genifer_.optimizer.name, genifer_.optimizer.schedule) == ("adam", "plateau")
+    assert genifer_.optimizer.weight_decay == 0.001
+    assert (settings.classifier.architecture, settings.classifier.readout_bias) == ("resnet34", False)
+    assert "cl_params.method.temprature: 3.0: unknown key, not imported" in notes
+    assert "temprature" in (tmp_path / "out" / "run.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "schedule"), [("lambda", "linear"), ("exponential", "exponential"), (None, "constant")]
+)
+def test_schedules(genifer: Genifer, tmp_path: Path, scheduler: str | None, schedule: str) -> None:
+    settings, _ = imported(
+        genifer,
+        tmp_path,
+        "classifier",
+        train_params__scheduler=scheduler or "multistep",
+        train_params__use_scheduler=scheduler is not None,
+        train_params__train_feature_extractor=False,
+        train_params__n_epochs=10,
+    )
+    assert settings.pretrain_classifier.optimizer.schedule == schedule
+    assert settings.pretrain_classifier.optimizer.epochs == 10
+    assert settings.pretrain_classifier.steps == 7810
+    assert settings.pretrain_classifier.frozen_stages == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data_params__dataset_name": "CUB200"}, ["data_params.dataset_name", "CUB200", "CIFAR100"]),
+        ({"train_params__optimizer": "Lion"}, ["train_params.optimizer", "Lion", "RAdam"]),
+        ({"method__feat_dist_layer": "stage9"}, ["cl_params.method.feat_dist_layer", "stage9", "stage6"]),
+        ({"method__n_iter": "many"}, ["cl_params.method.n_iter", "many", "a number"]),
+        ({"model_params__pretrained": "x.pt"}, ["model_params.pretrained", "x.pt", "classifier.pretrained"]),
+        ({"method__matching_mode": "direct"}, ["gan.ada.mode", "gan.matching_mode: direct"]),
+    ],
+)
+def test_what_cannot_be_imported_is_named(
+    genifer: Genifer, tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    config = write(tmp_path, "incremental", **changes)
+    done = genifer("import-reference", "--config", config, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert [word for word in words if word not in done.stderr] == [], done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_configs_of_one_run_must_agree(genifer: Genifer, tmp_path: Path) -> None:
+    first, second = write(tmp_path, "gan"), write(tmp_path, "incremental", method__gen_lr=0.1)
+    done = genifer("import-reference", "--config", first, "--config", second, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "gan.json" in done.stderr
+    assert "incremental.json" in done.stderr
+
+
+def arguments(checkpoints: dict[str, Path]) -> list[str | Path]:
+    return [argument for name, path in checkpoints.items() for argument in (f"--{name}", path)]
+
+
+def test_checkpoints_go_on_here(genifer: Genifer, tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    config = write(tmp_path, "incremental")
+    done = genifer("import-reference", "--config", config, *arguments(checkpoints), "--out", "out")
+    assert done.returncode == 0, done.stderr
+    start = load_settings(tmp_path / "out" / "run.yaml").start
+    assert (start.task, start.classifier, start.gan) == (
+        0,
+        Path("out/classifier.safetensors"),
+        Path("out/gan.safetensors"),
+    )
+    state = published_states()
+    trained = load_classifier(tmp_path / "out" / "classifier.safetensors", torch.device("cpu"))
+    weights = torch.load(checkpoints["classifier"], weights_only=True)
+    assert trained.network.n_classes == 50
+    assert torch.equal(trained.network.readout.weight, weights["curr_readout.weight"])
+    assert trained.normalization.mean.flatten().tolist() == pytest.approx([0.507, 0.487, 0.441])
+    gan = load_gan(tmp_path / "out" / "gan.safetensors", torch.device("cpu"))
+    assert gan.n_classes_seen == 50
+    assert torch.equal(
+        gan.generator.constant, torch.load(checkpoints["generator"], weights_only=True)["const"]
+    )
+    assert state["generator"]["const"].shape == gan.generator.constant.shape
+
+
+def test_what_does_not_fit_is_listed_and_nothing_is_written(
+    genifer: Genifer, tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    config = write(tmp_path, "incremental")
+    for name, missing, wrong in (
+        ("classifier", "feature_extractor.stage3.0.bn1.weight", "feature_extractor.stage5.1.conv2.weight"),
+        ("generator", "conv3.y1.bias", "conv7.noise_scale"),
+        ("discriminator", "logits.dense.bias", "prologue.conv2.bias"),
+    ):
+        state = published_states()[name]
+        shape = tuple(state.pop(missing).shape)
+        state[wrong] = torch.zeros(2, 3)
+        state["bogus.weight"] = torch.zeros(5)
+        torch.save(state, tmp_path / "bad.pt")
+        bad = checkpoints | {name: tmp_path / "bad.pt"}
+        done = genifer("import-reference", "--config", config, *arguments(bad), "--out", "out")
+        assert done.returncode == 1
+        for words in (
+            "bad.pt: the checkpoint does not fit",
+            f"missing: {missing} {shape}",
+            "extra: bogus.weight (5,)",
+            f"wrong shape: {wrong} is (2, 3)",
+        ):
+            assert words in done.stderr, done.stderr
+        assert not (tmp_path / "out").exists()
+
+
+class Bomb:
+    """Pickled, it would create a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("content", ["bomb", "text", "empty", "list", "missing"])
+def test_what_is_no_checkpoint_is_refused(genifer: Genifer, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.pt"
+    match content:
+        case "bomb":
+            torch.save({"weight": Bomb(tmp_path / "boom")}, path)
+        case "text":
+            path.write_text("not a checkpoint")
+        case "empty":
+            path.touch()
+        case "list":
+            torch.save([torch.zeros(2)], path)
+    config = write(tmp_path, "incremental")
+    done = genifer("import-reference", "--config", config, "--classifier", path, "--out", "out")
+    assert done.returncode == 1
+    assert "a.pt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "boom").exists()
+
+
+def test_half_a_gan_or_a_classifier_of_another_run_is_refused(
+    genifer: Genifer, tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    config = write(tmp_path, "incremental")
+    base = ["import-reference", "--config", config, "--out", "out"]
+    assert "--discriminator" in genifer(*base, "--generator", checkpoints["generator"]).stderr
+    gan = {name: checkpoints[name] for name in ("generator", "discriminator")}
+    assert "--gan-task" in genifer(*base, *arguments(gan)).stderr
+    config = write(tmp_path, "incremental")
+    other = json.loads(config.read_text())
+    other["cl_params"] |= {"num_classes_per_task": [40, 60], "num_tasks": 2, "class_ids_per_task": None}
+    config.write_text(json.dumps(other))
+    done = genifer(*base, "--classifier", checkpoints["classifier"])
+    assert "knows 50 classes" in done.stderr
+    assert not (tmp_path / "out").exists()
