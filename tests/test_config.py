@@ -64,6 +64,32 @@ def test_a_block_states_only_what_differs() -> None:
         ({"runtime": {"device": "tpu"}}, ["runtime.device", "tpu", "cuda"]),
         ({"plots": {"palette": "rainbow"}}, ["plots.palette", "rainbow", "colorblind"]),
         ({"gan": 3}, ["gan", "3"]),
+        ({"gan": {"ada": {"mode": "fixed"}}}, ["gan.ada.mode: fixed", "gan.ada.probability"]),
+        ({"gan": {"matching_mode": "direct"}}, ["gan.ada.mode: adaptive", "direct", "none"]),
+        (
+            {"gan": {"matching_mode": "direct", "ada": {"mode": "none"}}},
+            ["genifer.feature_distillation_stage: 4", "stage 4", "new_apart"],
+        ),
+        (
+            {
+                "gan": {"matching_mode": "direct", "ada": {"mode": "none"}},
+                "genifer": {"feature_distillation": "new"},
+                "train_gan": {"distillation_stage": 2},
+            },
+            ["train_gan.distillation_stage: 2", "stage 4"],
+        ),
+        (
+            {"scenario": {"tasks": [1, 99]}, "genifer": {"replay_fraction": "adaptive", "batch_size": 32}},
+            ["genifer.replay_fraction: adaptive", "1 old and 99 new"],
+        ),
+        ({"genifer": {"replay_fraction": 1.0}}, ["genifer.replay_fraction", "1.0"]),
+        ({"start": {"gan": "gan.safetensors"}}, ["start.classifier is missing", "start.gan"]),
+        ({"start": {"task": 9, "classifier": "c"}}, ["start.task: 9", "0 to 5"]),
+        ({"start": {"task": 2, "classifier": "c"}}, ["start.gan is missing", "task 3"]),
+        (
+            {"genifer": {"optimizer": {"schedule": "cosine"}}},
+            ["genifer.optimizer.schedule", "cosine", "plateau"],
+        ),
     ],
 )
 def test_what_is_refused_is_named(content: dict[str, object], words: list[str]) -> None:

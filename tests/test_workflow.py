@@ -153,6 +153,90 @@ def test_a_changed_setting_reruns_what_depends_on_it(
         assert planned_jobs["pretrain_classifier"] == planned_jobs["pretrain_gan"] == 1
 
 
+def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
+    """As after an import: nothing of the first tasks is trained, and the result is that of the whole run."""
+    whole = finished / "results" / "tiny"
+    task = whole / "seed_0" / "genifer" / "task_1"
+    start = {
+        "task": 1,
+        "classifier": str(task / "train_genifer" / "classifier.safetensors"),
+        "gan": str(task / "train_gan" / "gan.safetensors"),
+    }
+    run_file = write_run_file(finished, run="later", methods=["genifer"], start=start)
+    assert planned(finished, run_file) == {
+        "prepare_data": 1,
+        "use_classifier": 1,
+        "use_gan": 1,
+        "train_genifer": 1,
+        "evaluate_first_task": 1,
+        "evaluate": 1,
+        "tabulate": 1,
+        "plot_accuracy": 1,
+        "plot_replay": 1,
+        "plot_training": 1,
+    }
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    later = pd.read_csv(finished / "results" / "later" / "accuracy.csv")
+    expected = pd.read_csv(whole / "accuracy.csv").query("method == 'genifer' and after_task >= 1")
+    pd.testing.assert_frame_equal(later, expected.reset_index(drop=True))
+
+
+def test_a_start_that_does_not_fit_stops_the_run(finished: Path) -> None:
+    first = finished / "results" / "tiny" / "seed_0" / "first_task"
+    start = {"classifier": str(first / "pretrain_gan" / "gan.safetensors")}
+    run_file = write_run_file(finished, run="wrong", start=start)
+    done = call(["snakemake", "--configfile", run_file], finished)
+    assert done.returncode != 0
+    assert "holds a GAN, but a classifier is needed here" in done.stdout + done.stderr
+    run_file = write_run_file(finished, run="wrong", start={"classifier": "nowhere.safetensors"})
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode != 0
+    assert "nowhere.safetensors" in done.stdout + done.stderr
+
+
+def test_a_run_in_the_direct_mode(finished: Path) -> None:
+    """The generator makes features, so there are no palettes of images."""
+    run_file = write_run_file(
+        finished,
+        run="direct",
+        methods=["genifer"],
+        gan={"matching_mode": "direct", "ada": {"mode": "none"}},
+        generator={"channels": [8, 8]},
+        genifer={"feature_distillation": "new"},
+    )
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = finished / "results" / "direct"
+    assert len(pd.read_csv(results / "accuracy.csv")) == 6
+    assert not list((results / "plots").glob("replay*"))
+    gan = results / "seed_0" / "first_task" / "pretrain_gan" / "gan.safetensors"
+    classifier = results / "seed_0" / "first_task" / "pretrain_classifier" / "classifier.safetensors"
+    data = results / "data" / "task_0_test.safetensors"
+    drawn = call(
+        [
+            "genifer",
+            "plot-replay",
+            "--config",
+            run_file,
+            "--gan",
+            gan,
+            "--classifier",
+            classifier,
+            "--data",
+            data,
+            "--output",
+            "x",
+        ],
+        finished,
+    )
+    assert drawn.returncode == 1
+    assert "makes features of stage 4" in drawn.stderr
+
+
 def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
     run_file = write_run_file(clone, gan={"batch_size": 48})
