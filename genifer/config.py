@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from genifer.errors import GeniferError
 
@@ -687,12 +695,26 @@ def settings_from_slice(text: str, stage: str) -> RunSettings:
             f"--settings: recipe {recipe} of {stage} is not the installed one ({RECIPES[stage]}); "
             "install this checkout again: pip install -e ."
         )
-    # Settings outside the slice must not decide whether the slice is valid.
     try:
-        blocks = {
-            name: RunSettings.model_fields[name].annotation.model_validate(value)  # type: ignore[union-attr]
-            for name, value in content.items()
-        }
+        blocks: dict[str, Any] = {name: _block_from_slice(name, values) for name, values in content.items()}
     except (ValidationError, KeyError) as error:
         raise GeniferError(f"--settings of {stage}: {error}") from error
     return RunSettings.model_construct(**blocks)
+
+
+def _block_from_slice(name: str, values: Mapping[str, Any]) -> Settings:
+    """A block, of which a slice may hold but some keys.
+
+    Settings outside the slice must not decide whether it is valid, so the keys are then taken one by one.
+    """
+    block = RunSettings.model_fields[name].annotation
+    assert isinstance(block, type)
+    assert issubclass(block, Settings)
+    if set(values) == set(block.model_fields):
+        return block.model_validate(values)
+    taken: dict[str, Any] = {}
+    for key, value in values.items():
+        field = block.model_fields[key]
+        kind: Any = Annotated[field.annotation, field]
+        taken[key] = TypeAdapter(kind).validate_python(value)
+    return block.model_construct(**taken)

@@ -62,10 +62,18 @@ SCHEDULES = {"multistep": "multistep", "plateau": "plateau", "lambda": "linear"}
 
 @dataclass
 class Imported:
-    """Settings that a config states, and what is to be said about the rest."""
+    """Settings that a config states, and its keys that are not among them.
 
-    settings: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        notes: what a reader of the settings must know.
+        unused: keys without effect in the published code.
+        elsewhere: keys that are no settings here.
+    """
+
+    settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
 
 class PublishedConfig:
@@ -159,16 +167,14 @@ def import_config(path: Path) -> Imported:
         ]
         for key in idle:
             del config.left[key]
-        if idle:
-            notes.append(f"without effect in GAN pretraining: {', '.join(idle)}")
+        imported.unused += idle
     for key, value in config.left.items():
-        shown = json.dumps(value)
         if key in UNREAD:
-            notes.append(f"{key}: {shown}: nothing in the published code makes use of it")
+            imported.unused.append(key)
         elif key in ELSEWHERE:
-            notes.append(f"{key}: {shown}: {ELSEWHERE[key]}")
+            imported.elsewhere.append(key)
         else:
-            notes.append(f"{key}: {shown}: unknown key, not imported")
+            notes.append(f"{key}: {json.dumps(value)}: unknown key, not imported")
     imported.notes = [f"{path.name}: {note}" for note in notes]
     return imported
 
@@ -469,6 +475,8 @@ def _merged(imported: Sequence[tuple[Path, Imported]]) -> tuple[dict[str, Any], 
     notes: list[str] = []
     for path, one in imported:
         notes += one.notes
+        if one.unused:
+            notes.append(f"{path.name}: without effect there: {', '.join(one.unused)}")
         for block, values in one.settings.items():
             if block == "run":
                 settings[block] = values
@@ -480,7 +488,8 @@ def _merged(imported: Sequence[tuple[Path, Imported]]) -> tuple[dict[str, Any], 
             else:
                 settings[block] = values
                 origin.setdefault(block, path)
-    return settings, notes
+    elsewhere = dict.fromkeys(key for _, one in imported for key in one.elsewhere)
+    return settings, notes + [f"{key}: {ELSEWHERE[key]}" for key in elsewhere]
 
 
 def _run_file(settings: RunSettings, configs: Sequence[Path], notes: Sequence[str]) -> str:

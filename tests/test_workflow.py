@@ -203,6 +203,9 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
         finished,
         run="direct",
         methods=["genifer"],
+        start={
+            "classifier": "results/tiny/seed_0/first_task/pretrain_classifier/classifier.safetensors",
+        },
         gan={"matching_mode": "direct", "ada": {"mode": "none"}},
         generator={"channels": [8, 8]},
         genifer={"feature_distillation": "new"},
