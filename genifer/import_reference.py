@@ -398,7 +398,7 @@ def import_reference(
     if (generator is None) != (discriminator is None):
         raise GeniferError("give both --generator and --discriminator: a GAN goes on with both")
 
-    network = load_classifier_file(classifier) if classifier is not None else None
+    network = _named(classifier, load_classifier) if classifier is not None else None
     task = gan_task
     if network is not None:
         learned = [t for t in range(len(tasks)) if sum(tasks[: t + 1]) == network.n_classes]
@@ -453,10 +453,6 @@ def import_reference(
     with whole_file(output / "run.yaml") as temporary:
         temporary.write_text(_run_file(parsed, configs, notes), encoding="utf-8")
     return notes
-
-
-def load_classifier_file(path: Path) -> Any:
-    return _named(path, load_classifier)
 
 
 def _named(path: Path, load: Any) -> Any:
