@@ -335,10 +335,26 @@ def tabulate(
     ],
     output: Annotated[Path, typer.Option("--output", help="Folder for the tables.")],
 ) -> None:
-    """Collect evaluations into accuracy.csv, summary.csv and summary.json."""
+    """Collect evaluations into accuracy.csv, summary.csv, and JSON files for DVC."""
     from genifer.evaluation.tables import tabulate
 
     tabulate(method, evaluation, output)
+
+
+@app.command()
+def tabulate_training(
+    output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
+    metrics: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--metrics", help="metrics.csv of a training; once for each training.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Collect the metrics of all trainings into one table."""
+    from genifer.evaluation.tables import tabulate_training
+
+    tabulate_training(metrics or [], output)
 
 
 @app.command()
@@ -374,12 +390,7 @@ def plot_replay(
 
 @app.command()
 def plot_training(
-    metrics: Annotated[
-        list[str],
-        typer.Option(
-            "--metrics", help="PICTURE/NAME=PATH of a training's metrics.csv; once for each training."
-        ),
-    ],
+    training: Annotated[Path, typer.Option("--training", help="training.csv of a run.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the pictures.")],
     config: Config = None,
     settings: Slice = None,
@@ -387,14 +398,7 @@ def plot_training(
     """Draw the curves of trainings: one panel a scalar, one line a training."""
     from genifer.evaluation import plots
 
-    pictures: dict[str, list[tuple[str, Path]]] = {}
-    for entry in metrics:
-        name, equals, path = entry.partition("=")
-        picture, slash, training = name.partition("/")
-        if not (equals and slash):
-            raise GeniferError(f"--metrics: '{entry}' must be PICTURE/NAME=PATH")
-        pictures.setdefault(picture, []).append((training, Path(path)))
-    plots.plot_training(_settings(config, settings, "plot").plots, pictures, output)
+    plots.plot_training(_settings(config, settings, "plot").plots, training, output)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from genifer.errors import GeniferError
+from genifer.recipes import RECIPES
 
 Method = Literal["genifer", "finetune", "joint"]
 METHODS: tuple[Method, ...] = ("genifer", "finetune", "joint")
@@ -582,19 +583,10 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "train_joint": ("joint", "runtime.precision"),
     "evaluate": ("evaluation",),
     "tabulate": (),
+    "tabulate_training": (),
     "plot": ("plots",),
 }
 """The settings that each stage depends on, and may read."""
-
-RECIPES: dict[str, int] = dict.fromkeys(STAGE_SETTINGS, 1) | {
-    "pretrain_classifier": 2,
-    "pretrain_gan": 2,
-    "train_gan": 2,
-    "train_genifer": 2,
-    "train_finetune": 2,
-    "train_joint": 2,
-}
-"""Version of each stage's recipe: raised when a change of code changes its results."""
 
 
 def load_settings(path: Path) -> RunSettings:

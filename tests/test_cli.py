@@ -120,7 +120,6 @@ def test_same_seed_same_weights_other_seed_others(genifer: Genifer, tmp_path: Pa
         (["pretrain-classifier", "--config", "tiny.yaml", "--data", "no.safetensors", "--output", "x"], ["no.safetensors", "missing"]),
         (["pretrain-classifier", "--config", "tiny.yaml", "--data", "tiny.yaml", "--output", "x"], ["tiny.yaml", "not a readable data set"]),
         (["pretrain-classifier", "--settings", "{", "--data", "tiny.yaml", "--output", "x"], ["--settings", "JSON"]),
-        (["plot-training", "--config", "tiny.yaml", "--metrics", "file.csv", "--output", "x"], ["--metrics", "PICTURE/NAME=PATH"]),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_one_message(

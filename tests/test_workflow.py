@@ -107,7 +107,7 @@ def test_tables_and_plots(finished: Path) -> None:
             assert len(image.convert("RGB").getcolors(1 << 24)) > 10
         assert "</svg>" in (results / "plots" / f"{name}.svg").read_text()
     for stage in ("first_task/pretrain_gan", "genifer/task_1/train_gan", "joint/task_2/train_joint"):
-        folder = results / "seed_0" / stage
+        folder = results / "stages" / "seed_0" / stage
         names_there = {path.name for path in folder.iterdir()}
         assert {"metrics.csv", "log.txt", "benchmark.tsv", "tensorboard"} < names_there
         assert "steps" in (folder / "log.txt").read_text()
@@ -156,7 +156,7 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
     """As after an import: nothing of the first tasks is trained, and the result is that of the whole run."""
     whole = finished / "results" / "tiny"
-    task = whole / "seed_0" / "genifer" / "task_1"
+    task = whole / "stages" / "seed_0" / "genifer" / "task_1"
     start = {
         "task": 1,
         "classifier": str(task / "train_genifer" / "classifier.safetensors"),
@@ -184,7 +184,7 @@ def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
 
 
 def test_a_start_that_does_not_fit_stops_the_run(finished: Path) -> None:
-    first = finished / "results" / "tiny" / "seed_0" / "first_task"
+    first = finished / "results" / "tiny" / "stages" / "seed_0" / "first_task"
     start = {"classifier": str(first / "pretrain_gan" / "gan.safetensors")}
     run_file = write_run_file(finished, run="wrong", start=start)
     done = call(["snakemake", "--configfile", run_file], finished)
@@ -204,7 +204,7 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
         run="direct",
         methods=["genifer"],
         start={
-            "classifier": "results/tiny/seed_0/first_task/pretrain_classifier/classifier.safetensors",
+            "classifier": "results/tiny/stages/seed_0/first_task/pretrain_classifier/classifier.safetensors",
         },
         gan={"matching_mode": "direct", "ada": {"mode": "none"}},
         generator={"channels": [8, 8]},
@@ -216,8 +216,10 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
     results = finished / "results" / "direct"
     assert len(pd.read_csv(results / "accuracy.csv")) == 6
     assert not list((results / "plots").glob("replay*"))
-    gan = results / "seed_0" / "first_task" / "pretrain_gan" / "gan.safetensors"
-    classifier = results / "seed_0" / "first_task" / "pretrain_classifier" / "classifier.safetensors"
+    gan = results / "stages" / "seed_0" / "first_task" / "pretrain_gan" / "gan.safetensors"
+    classifier = (
+        results / "stages" / "seed_0" / "first_task" / "pretrain_classifier" / "classifier.safetensors"
+    )
     data = results / "data" / "task_0_test.safetensors"
     drawn = call(
         [

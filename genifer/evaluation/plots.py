@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -119,25 +118,37 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
     return figure
 
 
-def plot_training(
-    settings: PlotSettings, pictures: Mapping[str, Sequence[tuple[str, Path]]], output: Path
-) -> None:
+PICTURES = {
+    "training_first_task": ("pretrain_classifier",),
+    "training_gan": ("pretrain_gan", "train_gan"),
+    "training_genifer": ("train_genifer",),
+    "training_finetune": ("train_finetune",),
+    "training_joint": ("train_joint",),
+}
+"""The pictures of training curves, and the stages that each shows."""
+
+
+def plot_training(settings: PlotSettings, training_path: Path, output: Path) -> None:
     """Curves of trainings: one panel a scalar and one line a training, as PNG and SVG.
 
     Args:
-        pictures: for each picture (its file's name) the name and metrics.csv of its trainings.
-        output: folder of the pictures.
+        training_path: training.csv of a run.
+        output: folder of the pictures, one a stage (both GAN stages share one).
     """
     set_style(settings)
-    for picture, metrics in pictures.items():
-        tables = [pd.read_csv(path).assign(training=name) for name, path in metrics]
-        title = picture.removeprefix("training_").replace("_", " ")
-        figure = _training_curves(f"Training: {title}", pd.concat(tables, ignore_index=True))
-        save(figure, output / picture, settings)
+    table = pd.read_csv(training_path)
+    table["training"] = [
+        f"task {task}, seed {seed}" for task, seed in zip(table["task"], table["seed"], strict=True)
+    ]
+    for picture, stages in PICTURES.items():
+        of_stages = table[table["stage"].isin(stages)]
+        if not of_stages.empty:
+            title = picture.removeprefix("training_").replace("_", " ")
+            save(_training_curves(f"Training: {title}", of_stages), output / picture, settings)
 
 
 def _training_curves(title: str, table: pd.DataFrame) -> Figure:
-    scalars = [column for column in table.columns if column not in ("step", "training")]
+    scalars = list(dict.fromkeys(table["scalar"]))
     columns = min(3, len(scalars))
     rows = -(-len(scalars) // columns)
     figure, grid = plt.subplots(
@@ -147,9 +158,9 @@ def _training_curves(title: str, table: pd.DataFrame) -> Figure:
     palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
     for axes, scalar in zip(grid.flat, scalars, strict=False):
         sns.lineplot(
-            table,
+            table[table["scalar"] == scalar],
             x="step",
-            y=scalar,
+            y="value",
             hue="training",
             palette=palette,
             errorbar=None,

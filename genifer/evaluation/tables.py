@@ -1,7 +1,8 @@
-"""accuracy.csv and summary.csv of a run, and the metrics that they hold."""
+"""The tables of a run, and the metrics that they hold."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,15 +24,31 @@ METRICS = (
 
 
 def tabulate(methods: Sequence[str], evaluations: Sequence[Path], output: Path) -> None:
-    """Collect evaluations into ``accuracy.csv``, ``summary.csv`` and ``summary.json`` (for DVC)."""
+    """Collect evaluations into ``accuracy.csv`` and ``summary.csv``.
+
+    ``metrics/<method>.json`` holds a method's metrics once more for DVC, which reads no CSV file
+    as metrics.
+    """
     accuracy = collect(methods, evaluations)
     summary = summarize(accuracy)
     with whole_file(output / "accuracy.csv") as temporary:
         accuracy.to_csv(temporary, index=False, float_format="%.6f")
     with whole_file(output / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False, float_format="%.6f")
-    with whole_file(output / "summary.json") as temporary:
-        summary.round(6).set_index("method").to_json(temporary, orient="index", indent=2)
+    for method in methods:
+        metrics = metrics_of_method(accuracy, summary, method)
+        with whole_file(output / "metrics" / f"{method}.json") as temporary:
+            temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def tabulate_training(metrics: Sequence[Path], output: Path) -> None:
+    """Collect the ``metrics.csv`` of all trainings into one table with a row for each scalar and step."""
+    keys = ["stage", "seed", "task", "step"]
+    tables = [pd.read_csv(path).melt(keys, var_name="scalar") for path in metrics]
+    # A training that logs a scalar in some steps only leaves its other rows empty.
+    table = pd.concat(tables).dropna() if tables else pd.DataFrame(columns=[*keys, "scalar", "value"])
+    with whole_file(output) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def collect(methods: Sequence[str], evaluations: Sequence[Path]) -> pd.DataFrame:
@@ -106,6 +123,23 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
             row[f"{name}_std"] = values[name].std(ddof=1)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str) -> dict[str, float]:
+    """A method's row of the summary, and its incremental accuracy after each task.
+
+    All are means over the seeds; values that do not exist are left out.
+    """
+    row = summary[summary["method"] == method].iloc[0]
+    metrics: dict[str, float] = {"n_seeds": int(row["n_seeds"])}
+    for name in METRICS:
+        for key, value in ((name, row[f"{name}_mean"]), (f"{name}_std", row[f"{name}_std"])):
+            if not pd.isna(value):
+                metrics[key] = round(float(value), 6)
+    steps = incremental_accuracy(accuracy[accuracy["method"] == method])
+    for task, of_task in steps.groupby("after_task"):
+        metrics[f"accuracy_after_task_{task}"] = round(float(of_task["accuracy"].mean()), 6)
+    return metrics
 
 
 def summary_text(summary: pd.DataFrame) -> str:

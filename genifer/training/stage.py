@@ -104,11 +104,14 @@ class Record:
 
     def save(self) -> None:
         """Write metrics.csv."""
+        stage = {"stage": self.stage.name, "seed": self.stage.seed, "task": self.stage.task}
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         with (
             whole_file(self.stage.output / "metrics.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            table = csv.DictWriter(file, names, lineterminator="\n")
+            table = csv.DictWriter(file, [*stage, *names], lineterminator="\n")
             table.writeheader()
-            table.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
+            table.writerows(
+                {**stage, **{name: f"{value:.6g}" for name, value in row.items()}} for row in self.rows
+            )

@@ -2,9 +2,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+# The code of this checkout, as in the jobs, also where another one is installed.
+sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from genifer.config import parse_settings, stage_settings
 from genifer.errors import GeniferError
+from genifer.records import record, restore
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -28,8 +33,9 @@ DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
 NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None
 
 RESULTS = f"results/{RUN.run}"
-FIRST_TASK = f"{RESULTS}/seed_{{seed}}/first_task"
-NEXT_TASK = f"{RESULTS}/seed_{{seed}}/{{method}}/task_{{task}}"
+STAGES = f"{RESULTS}/stages/seed_{{seed}}"
+FIRST_TASK = f"{STAGES}/first_task"
+NEXT_TASK = f"{STAGES}/{{method}}/task_{{task}}"
 
 
 wildcard_constraints:
@@ -55,6 +61,14 @@ def check_before_start():
     ]
     if subprocess.run(check).returncode:
         raise WorkflowError("The run was not started, for the reason above.")
+
+
+if workflow.is_main_process:
+    try:
+        for note in restore(Path(RESULTS)):
+            print(note, file=sys.stderr)
+    except GeniferError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # The archive and the prepared images
@@ -176,33 +190,29 @@ def evaluations():
     )
 
 
+def metrics_of_methods():
+    return [f"{RESULTS}/metrics/{method}.json" for method in RUN.methods]
+
+
 def trainings():
-    """Picture, name and folder of every training."""
+    """Picture and folder of every training."""
     for seed in RUN.seeds:
         if RUN.start.classifier is None:
-            folder = first_task(seed, "pretrain_classifier")
-            yield "training_first_task", f"seed {seed}", folder
+            yield "training_first_task", first_task(seed, "pretrain_classifier")
         for method in RUN.methods:
             for task in LATER_TASKS:
                 folder = f"{next_task(method, seed, task)}/train_{method}"
-                yield f"training_{method}", f"task {task}, seed {seed}", folder
+                yield f"training_{method}", folder
         for task in trained_gan_tasks():
-            yield "training_gan", f"task {task}, seed {seed}", gan_stage(seed, task)
+            yield "training_gan", gan_stage(seed, task)
 
 
 def training_metrics():
-    return [f"{folder}/metrics.csv" for _, _, folder in trainings()]
-
-
-def named_training_metrics():
-    return [
-        f"{picture}/{name}={folder}/metrics.csv"
-        for picture, name, folder in trainings()
-    ]
+    return [f"{folder}/metrics.csv" for _, folder in trainings()]
 
 
 def training_plots():
-    return pictures(*dict.fromkeys(picture for picture, _, _ in trainings()))
+    return pictures(*dict.fromkeys(picture for picture, _ in trainings()))
 
 
 def pictures(*names):
@@ -229,8 +239,9 @@ def final_outputs():
     return [
         f"{RESULTS}/accuracy.csv",
         f"{RESULTS}/summary.csv",
-        f"{RESULTS}/summary.json",
+        *metrics_of_methods(),
+        f"{RESULTS}/training.csv",
         *accuracy_plots(),
         *pictures(*replay),
-        *(training_plots() if training_metrics() else []),
+        *training_plots(),
     ]

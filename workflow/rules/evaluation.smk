@@ -66,7 +66,7 @@ rule tabulate:
     output:
         accuracy=f"{RESULTS}/accuracy.csv",
         summary=f"{RESULTS}/summary.csv",
-        summary_json=f"{RESULTS}/summary.json",
+        metrics=metrics_of_methods(),
     log:
         f"{RESULTS}/logs/tabulate.log",
     benchmark:
@@ -82,6 +82,29 @@ rule tabulate:
         """
         python -m genifer tabulate {params.methods} {params.evaluations} \
             --output {params.folder:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule tabulate_training:
+    """Collect the metrics of all trainings."""
+    input:
+        metrics=training_metrics(),
+    output:
+        training=f"{RESULTS}/training.csv",
+    log:
+        f"{RESULTS}/logs/tabulate_training.log",
+    benchmark:
+        f"{RESULTS}/logs/tabulate_training.benchmark.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings_of("tabulate_training"),
+        metrics=repeated("--metrics", training_metrics()),
+    shell:
+        """
+        python -m genifer tabulate-training {params.metrics} \
+            --output {output.training:q} \
             2>&1 | tee {log:q}
         """
 
@@ -140,12 +163,12 @@ rule plot_replay:
         """
 
 
-if training_metrics():
+if training_plots():
 
     rule plot_training:
         """Draw the training curves: a picture a stage, a line a training."""
         input:
-            metrics=training_metrics(),
+            training=rules.tabulate_training.output.training,
         output:
             training_plots(),
         log:
@@ -157,10 +180,10 @@ if training_metrics():
         params:
             settings=settings_of("plot"),
             folder=subpath(output[0], parent=True),
-            metrics=repeated("--metrics", named_training_metrics()),
         shell:
             """
-            python -m genifer plot-training {params.metrics} \
+            python -m genifer plot-training \
+                --training {input.training:q} \
                 --output {params.folder:q} \
                 --settings {params.settings:q} \
                 2>&1 | tee {log:q}
