@@ -1,0 +1,254 @@
+"""A few steps of each stage on made-up inputs, and numbers that tell whether its results have changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from genifer.config import RunSettings, parse_settings
+from genifer.data.prepare import prepare_data
+from genifer.evaluation.accuracy import evaluate
+from genifer.evaluation.tables import tabulate
+from genifer.nn.classifier import Classifier
+from genifer.runtime.tensors import save_tensors
+from genifer.training.checkpoints import save_classifier, save_gan
+from genifer.training.gan import new_gan, pretrain_gan, train_gan
+from genifer.training.genifer import train_genifer
+from genifer.training.stage import Stage
+from genifer.training.supervised import pretrain_classifier, train_on_images
+
+Fingerprint = dict[str, list[float]]
+
+TASKS = (3, 2)
+SETTINGS: dict[str, Any] = {
+    "data": {"dataset": "digits", "image_size": 16, "channels": 1, "mean": None, "std": None},
+    "scenario": {"tasks": [5, 5]},
+    "classifier": {"width": 8},
+    "generator": {"latent_dim": 8, "embedding_dim": 4, "style_dim": 8, "channels": [16, 16, 16, 16, 8, 8]},
+    "discriminator": {"width": 4},
+    "pretrain_classifier": {"steps": 6},
+    "finetune": {"steps": 6},
+    "joint": {"steps": 6},
+    "genifer": {"steps": 6, "batch_size": 32},
+    # So that each part of the step has a share in six steps of it.
+    "gan": {
+        "batch_size": 32,
+        "r1_gamma": 50.0,
+        "r1_interval": 2,
+        "ema_half_life": 64,
+        "ada": {"mode": "adaptive", "probability": 0.5, "interval": 2, "full_range_steps": 100},
+    },
+    "pretrain_gan": {"steps": 6, "ema_rampup_steps": 2},
+    "train_gan": {"steps": 6, "ema_rampup_steps": 2},
+}
+SIZE = SETTINGS["data"]["image_size"]
+MEAN, STD = [0.5], [0.25]
+PROJECTIONS = 16
+
+
+def take_fingerprint(stage: str, folder: Path) -> Fingerprint:
+    """Run a few steps of a stage on one thread of the CPU.
+
+    Its inputs do not come from other stages, so that a changed stage changes its own fingerprint
+    and no other's.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return RUNS[stage](folder, parse_settings(SETTINGS, "fingerprint"))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _prepare_data(folder: Path, settings: RunSettings) -> Fingerprint:
+    prepare_data(settings.data, settings.scenario, None, folder)
+    return {path.stem: _projections(load_file(path)) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _pretrain_classifier(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("pretrain_classifier", 0, folder)
+    pretrain_classifier(stage, settings.classifier, settings.pretrain_classifier, _images(folder, 0))
+    return _of_training(folder, "classifier")
+
+
+def _pretrain_gan(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("pretrain_gan", 0, folder)
+    pretrain_gan(
+        stage,
+        settings.generator,
+        settings.discriminator,
+        settings.gan,
+        settings.pretrain_gan,
+        _images(folder, 0),
+        _classifier(folder, settings, 0),
+    )
+    return _of_training(folder, "gan")
+
+
+def _train_genifer(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("train_genifer", 1, folder)
+    train_genifer(
+        stage, settings.genifer, _images(folder, 1), _classifier(folder, settings, 0), _gan(folder, settings)
+    )
+    return _of_training(folder, "classifier")
+
+
+def _train_gan(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("train_gan", 1, folder)
+    train_gan(
+        stage,
+        settings.gan,
+        settings.train_gan,
+        _images(folder, 1),
+        _classifier(folder, settings, 1),
+        _gan(folder, settings),
+    )
+    return _of_training(folder, "gan")
+
+
+def _train_finetune(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("train_finetune", 1, folder)
+    train_on_images(stage, settings.finetune, [_images(folder, 1)], _classifier(folder, settings, 0))
+    return _of_training(folder, "classifier")
+
+
+def _train_joint(folder: Path, settings: RunSettings) -> Fingerprint:
+    stage = _stage("train_joint", 1, folder)
+    images = [_images(folder, 0), _images(folder, 1)]
+    train_on_images(stage, settings.joint, images, _classifier(folder, settings, 0))
+    return _of_training(folder, "classifier")
+
+
+def _evaluate(folder: Path, settings: RunSettings) -> Fingerprint:
+    images = [_images(folder, 0), _images(folder, 1)]
+    classifier = _classifier(folder, settings, 1)
+    evaluate(
+        settings.evaluation, "genifer", 0, classifier, images, folder / "accuracy.csv", torch.device("cpu")
+    )
+    return _of_table(folder / "accuracy.csv")
+
+
+def _tabulate(folder: Path, _: RunSettings) -> Fingerprint:
+    columns = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct"]
+    right = iter(range(17, 200, 7))
+    rows = [
+        ["first_task" if after == 0 else "genifer", seed, after, on, 2, 200 - 10 * on, next(right)]
+        for seed in (0, 1)
+        for after in (0, 1, 2)
+        for on in range(after + 1)
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table.assign(accuracy=table["n_correct"] / table["n_test"]).to_csv(folder / "rows.csv", index=False)
+    tabulate(["genifer"], [folder / "rows.csv"], folder)
+    return _of_table(folder / "summary.csv") | _of_table(folder / "accuracy.csv")
+
+
+RUNS: dict[str, Callable[[Path, RunSettings], Fingerprint]] = {
+    "prepare_data": _prepare_data,
+    "pretrain_classifier": _pretrain_classifier,
+    "pretrain_gan": _pretrain_gan,
+    "train_genifer": _train_genifer,
+    "train_gan": _train_gan,
+    "train_finetune": _train_finetune,
+    "train_joint": _train_joint,
+    "evaluate": _evaluate,
+    "tabulate": _tabulate,
+}
+
+
+def _stage(name: str, task: int, folder: Path) -> Stage:
+    return Stage(name, 0, task, folder / "stage", torch.device("cpu"), "fp32")
+
+
+def _images(folder: Path, task: int) -> Path:
+    generator = torch.Generator().manual_seed(task)
+    first = sum(TASKS[:task])
+    labels = torch.arange(first, first + TASKS[task]).repeat_interleave(20)
+    images = torch.randint(256, (len(labels), 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    description = {
+        "kind": "data set",
+        "split": "train",
+        "task": task,
+        "tasks": list(TASKS),
+        "class_order": list(range(sum(TASKS))),
+        "class_names": [str(label) for label in range(sum(TASKS))],
+        "mean": MEAN,
+        "std": STD,
+    }
+    path = folder / f"images_{task}.safetensors"
+    save_tensors(path, {"images": images, "labels": labels}, description)
+    return path
+
+
+def _classifier(folder: Path, settings: RunSettings, task: int) -> Path:
+    path = folder / "given" / "classifier.safetensors"
+    save_classifier(path, _made_up_classifier(settings, task), task, MEAN, STD)
+    return path
+
+
+def _made_up_classifier(settings: RunSettings, task: int) -> Classifier:
+    network = settings.classifier
+    classifier = Classifier(network.architecture, network.width, 1, sum(TASKS[: task + 1]))
+    _fill(classifier, lambda weight: math.sqrt(2 / weight[0].numel()))
+    return classifier
+
+
+def _gan(folder: Path, settings: RunSettings) -> Path:
+    generator, discriminator = new_gan(
+        settings.gan,
+        settings.generator,
+        settings.discriminator,
+        _made_up_classifier(settings, 0),
+        sum(TASKS),
+        torch.zeros(1, 1, SIZE, SIZE),
+    )
+    _fill(generator, lambda _: 1.0)
+    _fill(discriminator, lambda _: 1.0)
+    path = folder / "given" / "gan.safetensors"
+    save_gan(path, generator, discriminator, TASKS[0], 0.5)
+    return path
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, scale: Callable[[Tensor], float]) -> None:
+    """Weights that no change of an initialisation changes."""
+    generator = torch.Generator().manual_seed(7)
+    for _, parameter in sorted(module.named_parameters()):
+        if parameter.dim() > 1:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale(parameter))
+
+
+def _of_training(folder: Path, checkpoint: str) -> Fingerprint:
+    """The scalars of every step, and projections of the weights."""
+    metrics = pd.read_csv(folder / "stage" / "metrics.csv").drop(columns=["stage", "seed", "task", "step"])
+    scalars = {str(name): column.dropna().tolist() for name, column in metrics.items()}
+    weights = load_file(folder / "stage" / f"{checkpoint}.safetensors")
+    by_part: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        # The mapping's weights are a hundred times as large as the others.
+        part = "mapping" if ".mapping." in name else name.split(".")[0] if checkpoint == "gan" else checkpoint
+        by_part.setdefault(f"weights of the {part}", {})[name] = tensor
+    return scalars | {part: _projections(tensors) for part, tensors in by_part.items()}
+
+
+def _projections(tensors: dict[str, Tensor]) -> list[float]:
+    """Random projections, each about as large as the root mean square of the values."""
+    values = np.concatenate([tensors[name].double().numpy().ravel() for name in sorted(tensors)])
+    random = np.random.default_rng(0)
+    return [
+        float(random.standard_normal(len(values)) @ values / math.sqrt(len(values)))
+        for _ in range(PROJECTIONS)
+    ]
+
+
+def _of_table(path: Path) -> Fingerprint:
+    table = pd.read_csv(path).select_dtypes("number")
+    return {f"{path.stem}: {name}": column.fillna(-1.0).tolist() for name, column in table.items()}
