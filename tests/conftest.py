@@ -14,6 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(ROOT / "tests" / "reference" / "data"),
         help="folder with figures of the published implementation",
     )
+    parser.addoption(
+        "--record-recipes",
+        action="store_true",
+        help="record the results of stages whose recipe was raised",
+    )
 
 
 @pytest.fixture
