@@ -59,6 +59,7 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
                     local.write(name, kept_record)
             elif record in (None, kept_record):
                 changed.append(name)
+                os.utime(path)  # so that DVC looks at it again, too
     if changed:
         known.save()
         raise GeniferError(

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 TINY: dict[str, Any] = {
-    "run": "tiny",
+    "run": "quickstart",
     "data": {"dataset": "digits", "image_size": 8, "channels": 1, "mean": None, "std": None},
     "scenario": {"tasks": [4, 3, 3]},
     "classifier": {"width": 4},
@@ -61,6 +61,20 @@ def call(
         timeout=timeout,
         check=False,
     )
+
+
+def planned(folder: Path, run_file: str | Path) -> set[str]:
+    """The jobs that Snakemake would run: rule and wildcards, for example 'train_gan seed=0 task=1'."""
+    done = call(["snakemake", "--dry-run", "--configfile", run_file], folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs: list[str] = []
+    for line in done.stdout.splitlines():
+        if line.startswith(("rule ", "localrule ")):
+            jobs.append(line.split()[1].removesuffix(":"))
+        elif line.startswith("    wildcards: "):
+            jobs[-1] += " " + " ".join(sorted(line.removeprefix("    wildcards: ").split(", ")))
+    assert len(set(jobs)) == len(jobs)
+    return set(jobs) - {"all"}
 
 
 def make_clone(folder: Path) -> Path:

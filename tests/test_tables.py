@@ -95,6 +95,13 @@ def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None
         ("joint", 1, 1, 9),
     ]
     assert pd.read_csv(tmp_path / "summary.csv")["method"].tolist() == ["finetune", "joint"]
-    by_method = json.loads((tmp_path / "summary.json").read_text())
-    assert by_method["finetune"]["final_accuracy_mean"] == pytest.approx(9 / 110, abs=1e-6)
-    assert by_method["finetune"]["final_accuracy_std"] is None
+    metrics = json.loads((tmp_path / "metrics" / "finetune.json").read_text())
+    assert metrics == {
+        "n_seeds": 1,
+        "average_incremental_accuracy": pytest.approx(9 / 110, abs=1e-6),
+        "average_incremental_accuracy_with_first_task": pytest.approx((0.9 + 9 / 110) / 2, abs=1e-6),
+        "final_accuracy": pytest.approx(9 / 110, abs=1e-6),
+        "forgetting": pytest.approx(0.9),
+        "accuracy_after_task_0": pytest.approx(0.9),
+        "accuracy_after_task_1": pytest.approx(9 / 110, abs=1e-6),
+    }

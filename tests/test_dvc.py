@@ -1,0 +1,369 @@
+"""What DVC and Snakemake know of a run, after it went through a remote into another clone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import TINY, call, merged, planned
+
+from genifer.recipes import RECIPES
+
+RUN_FILE = "config/quickstart.yaml"
+RESULTS = "results/quickstart"
+GAN = f"{RESULTS}/stages/seed_0/genifer/task_1/train_gan/gan.safetensors"
+
+METHODS = ("genifer", "finetune", "joint")
+TABLES = {"tabulate", "tabulate_training"}
+PLOTS = {"plot_accuracy", "plot_training"}
+
+
+def evaluations(methods: Sequence[str] = METHODS, tasks: Sequence[int] = (1, 2), seed: int = 0) -> set[str]:
+    return {f"evaluate method={method} seed={seed} task={task}" for method in methods for task in tasks}
+
+
+def trainings(stage: str, tasks: Sequence[int] = (1, 2), seed: int = 0) -> set[str]:
+    return {f"{stage} seed={seed} task={task}" for task in tasks}
+
+
+def palettes(tasks: Sequence[int] = (0, 1), seed: int = 0) -> set[str]:
+    return {f"plot_replay seed={seed} task={task}" for task in tasks}
+
+
+def whole_seed(seed: int) -> set[str]:
+    """All jobs of a seed, from the first classifier to the palettes."""
+    return (
+        {f"{rule} seed={seed}" for rule in ("pretrain_classifier", "pretrain_gan", "evaluate_first_task")}
+        | trainings("train_gan", [1], seed)
+        | {job for method in METHODS for job in trainings(f"train_{method}", (1, 2), seed)}
+        | evaluations(seed=seed)
+        | palettes(seed=seed)
+    )
+
+
+AFTER_THE_GAN_OF_TASK_1 = (
+    trainings("train_genifer", [2]) | evaluations(["genifer"], [2]) | palettes([1]) | TABLES | PLOTS
+)
+
+
+@pytest.fixture
+def clone(recorded: Path, tmp_path: Path) -> Path:
+    """A colleague's clone, who has pulled."""
+    return pulled_clone(recorded, tmp_path / "clone")
+
+
+def pulled_clone(recorded: Path, folder: Path) -> Path:
+    run("git", "clone", "--quiet", recorded, folder)
+    run("git", "config", "user.name", "A Colleague", folder=folder)
+    run("git", "config", "user.email", "colleague@example.org", folder=folder)
+    run("dvc", "pull", "quickstart", folder=folder)
+    return folder
+
+
+def run(*command: str | Path, folder: Path = Path()) -> str:
+    done = call(list(command), folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def refused(*command: str | Path, folder: Path) -> str:
+    done = call(list(command), folder)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def dvc_status(clone: Path) -> Any:
+    """What has changed of the quickstart in DVC's eyes; empty if nothing."""
+    return json.loads(call(["dvc", "status", "--json", "quickstart"], clone).stdout)
+
+
+def change(clone: Path, **settings: Any) -> None:
+    (clone / RUN_FILE).write_text(yaml.safe_dump(merged(TINY, settings)))
+
+
+def set_random_times(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if ".git" not in path.parts:
+            when = random.uniform(1e9, 1.7e9)
+            os.utime(path, (when, when))
+
+
+def flip_a_bit(path: Path, keep_time: bool) -> None:
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    if keep_time:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_clone_that_pulled_has_nothing_to_do(clone: Path) -> None:
+    assert planned(clone, RUN_FILE) == set()
+    assert dvc_status(clone) == {}
+    set_random_times(clone)
+    assert planned(clone, RUN_FILE) == set()
+    assert dvc_status(clone) == {}
+    kept = {path.name for path in (clone / RESULTS).rglob("*") if path.is_file()}
+    assert {"task_0_train.safetensors", "classifier.safetensors", "gan.safetensors", "records.json"} < kept
+    assert not {name for name in kept if "log" in name or "benchmark" in name or "events" in name}
+    assert "up to date" in run("dvc", "repro", "quickstart", folder=clone)
+
+
+@pytest.fixture(scope="module")
+def one_clone(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone for all that only looks at plans; file times are in no order."""
+    folder = pulled_clone(recorded, tmp_path_factory.mktemp("clones") / "clone")
+    set_random_times(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "jobs"),
+    [
+        ({"plots": {"dpi": 60}}, PLOTS | palettes()),
+        (
+            {"gan": {"generator_learning_rate": 0.1}},
+            {"pretrain_gan seed=0"} | trainings("train_gan", [1]) | trainings("train_genifer")
+            | evaluations(["genifer"]) | palettes() | TABLES | PLOTS,
+        ),
+        (
+            {"train_gan": {"distillation_weight": 5.0}},
+            trainings("train_gan", [1]) | AFTER_THE_GAN_OF_TASK_1,
+        ),
+        (
+            {"genifer": {"steps": 4}},
+            trainings("train_gan", [1]) | trainings("train_genifer") | evaluations(["genifer"])
+            | palettes([1]) | TABLES | PLOTS,
+        ),
+        ({"joint": {"steps": 4}}, trainings("train_joint") | evaluations(["joint"]) | TABLES | PLOTS),
+        ({"scenario": {"class_order": 5}}, {"prepare_data"} | whole_seed(0) | TABLES | PLOTS),
+        ({"seeds": [0, 1]}, whole_seed(1) | TABLES | PLOTS),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_changed_setting_reruns_what_depends_on_it(
+    one_clone: Path, settings: dict[str, Any], jobs: set[str]
+) -> None:
+    change(one_clone, **settings)
+    try:
+        assert planned(one_clone, RUN_FILE) == jobs
+        assert any("changed deps" in change for change in dvc_status(one_clone)["quickstart"])
+    finally:
+        change(one_clone)
+    assert planned(one_clone, RUN_FILE) == set()
+
+
+@pytest.mark.parametrize("keep_time", [False, True], ids=["", "same time"])
+def test_a_corrupted_checkpoint_is_noticed(clone: Path, keep_time: bool) -> None:
+    if keep_time:
+        planned(clone, RUN_FILE)
+    flip_a_bit(clone / GAN, keep_time)
+    message = refused("snakemake", "--dry-run", "--configfile", RUN_FILE, folder=clone)
+    assert f"{GAN}: changed since its job wrote it" in message
+    assert "dvc checkout" in message
+    assert dvc_status(clone) != {}
+    refused("snakemake", "--configfile", RUN_FILE, folder=clone)
+
+    (clone / GAN).unlink()
+    run("dvc", "checkout", GAN, folder=clone)
+    assert planned(clone, RUN_FILE) == set()
+
+
+def test_what_follows_from_a_lost_checkpoint_is_made_again(clone: Path) -> None:
+    (clone / GAN).unlink()
+    training = f"{RESULTS}/stages/seed_0/genifer/task_2/train_genifer"
+    done = call(
+        ["snakemake", f"{training}/classifier.safetensors", "--dry-run", "--configfile", RUN_FILE], clone
+    )
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert f"{GAN}: recorded in" in done.stderr
+    assert "dvc pull" in done.stderr
+    (clone / training / "metrics.csv").unlink()
+    assert {"train_gan seed=0 task=1", "train_genifer seed=0 task=2"} <= planned(clone, RUN_FILE)
+
+
+def test_contents_of_two_revisions_are_not_mixed(clone: Path) -> None:
+    """A checkpoint with its record from elsewhere: what follows from it was made from another."""
+    planned(clone, RUN_FILE)
+    flip_a_bit(clone / GAN, keep_time=True)
+    records = json.loads((clone / RESULTS / "records.json").read_text())
+    del records["files"][GAN]
+    (clone / RESULTS / "records.json").write_text(json.dumps(records))
+    assert planned(clone, RUN_FILE) == AFTER_THE_GAN_OF_TASK_1
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after))
+
+
+def test_recipes(clone: Path) -> None:
+    with (clone / "genifer" / "losses.py").open("a") as file:
+        file.write("# A comment.\n")
+    assert planned(clone, RUN_FILE) == set()
+    assert dvc_status(clone) == {}
+
+    version = RECIPES["train_gan"]
+    edit(clone / "genifer" / "recipes.py", f'"train_gan": {version}', f'"train_gan": {version + 1}')
+    assert planned(clone, RUN_FILE) == trainings("train_gan", [1]) | AFTER_THE_GAN_OF_TASK_1
+    assert dvc_status(clone) != {}
+    assert f"{version + 1}" in run("dvc", "params", "diff", folder=clone)
+
+
+def test_repro_twice(recorded: Path) -> None:
+    assert "Running stage" not in run("dvc", "repro", "quickstart", folder=recorded)
+
+
+def test_an_experiment_and_back(clone: Path) -> None:
+    """In the workspace, where the records of what the experiment made must not outlive its files."""
+    run(
+        "dvc",
+        "exp",
+        "run",
+        "--name",
+        "longer",
+        "--set-param",
+        f"{RUN_FILE}:joint.steps=4",
+        "quickstart",
+        folder=clone,
+    )
+    rows = {
+        row["Experiment"] or row["rev"]: row
+        for row in csv.DictReader(io.StringIO(run("dvc", "exp", "show", "--csv", folder=clone)))
+    }
+    accuracy = f"{RESULTS}/metrics/joint.json:average_incremental_accuracy"
+    found = json.loads((clone / RESULTS / "metrics" / "joint.json").read_text())[
+        "average_incremental_accuracy"
+    ]
+    assert float(rows["longer"][accuracy]) == pytest.approx(found)
+    assert float(rows["longer"][f"{RUN_FILE}:joint.steps"]) == 4
+    assert float(rows["workspace"][f"{RUN_FILE}:joint.steps"]) == 4
+    assert dvc_status(clone) == {}
+    assert planned(clone, RUN_FILE) == set()
+    assert "joint.steps" in run("dvc", "params", "diff", folder=clone)
+    assert "joint.json" in run("dvc", "metrics", "diff", folder=clone)
+
+    run("git", "restore", ".", folder=clone)
+    run("dvc", "checkout", "quickstart", folder=clone)
+    assert dvc_status(clone) == {}
+    assert planned(clone, RUN_FILE) == set()
+    run("dvc", "exp", "apply", "longer", folder=clone)
+    assert planned(clone, RUN_FILE) == set()
+
+
+def test_an_experiment_elsewhere(clone: Path) -> None:
+    """In a folder of its own DVC lays out the recorded results, so only what depends on the change runs."""
+    text = run(
+        "dvc", "exp", "run", "--temp", "--name", "coarser", "--set-param", f"{RUN_FILE}:plots.dpi=40", "quickstart",
+        folder=clone,
+    )  # fmt: skip
+    assert "4 of 4 steps" in text
+    assert "coarser" in run("dvc", "exp", "show", "--csv", folder=clone)
+    assert call(["git", "status", "--porcelain"], clone).stdout == ""
+    assert planned(clone, RUN_FILE) == set()
+    assert dvc_status(clone) == {}
+
+
+def test_checkout_brings_everything_back(clone: Path) -> None:
+    planned(clone, RUN_FILE)
+    shutil.rmtree(clone / "results")
+    assert "prepare_data" in planned(clone, RUN_FILE)
+    run("dvc", "checkout", "quickstart", folder=clone)
+    assert planned(clone, RUN_FILE) == set()
+    assert dvc_status(clone) == {}
+
+
+def test_runs_side_by_side(clone: Path) -> None:
+    """Another run in the same clone has records of its own."""
+    (clone / "other.yaml").write_text(yaml.safe_dump(merged(TINY, {"run": "other"})))
+    target = "results/other/data/task_0_train.safetensors"
+    run("snakemake", target, "--configfile", "other.yaml", folder=clone)
+    other = json.loads((clone / "results/other/records.json").read_text())["files"]
+    assert target in other
+    assert all(name.startswith("results/other/") for name in other)
+    assert planned(clone, RUN_FILE) == set()
+    shutil.rmtree(clone / ".snakemake")
+    assert planned(clone, RUN_FILE) == set()
+    assert "prepare_data" not in planned(clone, "other.yaml")
+
+
+def test_the_records_of_newer_files_stay(clone: Path) -> None:
+    """Made in this clone, but Snakemake was killed before it could write records.json."""
+    records = (clone / RESULTS / "records.json").read_bytes()
+    change(clone, plots={"dpi": 40})
+    run("snakemake", "--configfile", RUN_FILE, folder=clone)
+    (clone / RESULTS / "records.json").write_bytes(records)
+    assert planned(clone, RUN_FILE) == set()
+    assert (clone / RESULTS / "records.json").read_bytes() != records
+
+
+def test_damaged_records(clone: Path) -> None:
+    (clone / RESULTS / "records.json").write_text("{")
+    message = refused("snakemake", "--dry-run", "--configfile", RUN_FILE, folder=clone)
+    assert f"{RESULTS}/records.json: cannot be read" in message
+    assert "dvc checkout" in message
+
+
+def test_plots_and_dag(clone: Path) -> None:
+    plots = json.loads(run("dvc", "plots", "show", "--json", folder=clone).split("\n", 1)[0])["data"]
+    drawn = {name for name, [plot] in plots.items() if plot["content"]}
+    assert drawn >= {"quickstart, accuracy", "quickstart, accuracy of each task", "quickstart, training"}
+    assert "quickstart" in run("dvc", "dag", folder=clone)
+
+
+def test_without_a_remote(recorded: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    run("git", "clone", "--quiet", recorded, clone)
+    run("dvc", "remote", "remove", "folder", folder=clone)
+    assert "no default remote set" in refused("dvc", "pull", "quickstart", folder=clone)
+    run("dvc", "remote", "add", "--default", "gone", tmp_path / "nowhere", folder=clone)
+    message = refused("dvc", "pull", "quickstart", folder=clone)
+    assert "Checkout failed" in message
+    assert not [path for path in (clone / "results").rglob("*") if path.is_file()]
+    assert "prepare_data" in planned(clone, RUN_FILE)
+
+
+def test_a_partial_cache(clone: Path) -> None:
+    """What is missing is named, what is there can be used, and the next run makes the rest."""
+    shutil.rmtree(clone / RESULTS / "plots")
+    objects = json.loads(run("dvc", "data", "status", "--json", folder=clone).split("\n", 1)[0])
+    assert f"{RESULTS}/plots/" in objects["uncommitted"]["deleted"]
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["quickstart"]["outs"]
+    [md5] = [out["md5"] for out in lock if out["path"] == f"{RESULTS}/plots"]
+    (clone / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).unlink()
+    run("dvc", "remote", "remove", "folder", folder=clone)
+    message = refused("dvc", "checkout", "quickstart", folder=clone)
+    assert f"{RESULTS}/plots" in message
+    assert planned(clone, RUN_FILE) == PLOTS | palettes()
+    run("snakemake", "--configfile", RUN_FILE, folder=clone)
+    assert (clone / RESULTS / "plots" / "accuracy.png").is_file()
+
+
+def test_a_full_disk(clone: Path) -> None:
+    """A limit on the size of files stands for it: checkpoints are larger than all else that is written."""
+    change(clone, joint={"steps": 4})
+    limited = subprocess.run(
+        ["bash", "-c", f"ulimit -f 100; PATH={Path(sys.executable).parent}:$PATH snakemake --configfile {RUN_FILE}"],
+        cwd=clone, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    text = " ".join((limited.stdout + limited.stderr).split())
+    assert limited.returncode != 0
+    assert "cannot be written" in text
+    assert "Free space" in text
+    stage = clone / RESULTS / "stages/seed_0/joint/task_1/train_joint"
+    assert not [path for path in stage.rglob("*") if path.suffix == ".safetensors"]
+    run("snakemake", "--configfile", RUN_FILE, folder=clone)
+    assert planned(clone, RUN_FILE) == set()
