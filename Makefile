@@ -2,6 +2,7 @@
 # make test       the tests        make test-slow   those that take longer
 # make lint       formatting, linting, types
 # make settings   write config/config.yaml anew from genifer/config.py
+# make record     let DVC record a run that Snakemake has made: make record CONFIG=config/config.yaml
 # make pictures   run the demo and take the pictures of the README from it
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test test-slow lint format settings pictures
+.PHONY: demo record test test-slow lint format settings pictures
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -22,6 +23,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(RUN) snakemake --configfile config/quickstart.yaml
 	@$(RUN) genifer summary --config config/quickstart.yaml
+
+CONFIG ?= config/quickstart.yaml
+record: $(INSTALLED)
+	$(RUN) genifer record --config $(CONFIG)
 
 test: $(INSTALLED)
 	$(RUN) pytest -m "not slow"

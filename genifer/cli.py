@@ -423,6 +423,16 @@ def summary(
     typer.echo(f"tables  {folder / 'accuracy.csv'}, {table}\nplots   {folder / 'plots'}/")
 
 
+@app.command()
+def record(
+    config: Annotated[Path, typer.Option("--config", help="Run file of a run that Snakemake has made.")],
+) -> None:
+    """Record a run with DVC: its stage in dvc.yaml, its data, checkpoints, tables and plots."""
+    from genifer.versioning import record_run
+
+    record_run(config)
+
+
 @app.command("settings")
 def show_settings(
     schema: Annotated[
