@@ -20,11 +20,15 @@ from genifer.runtime.files import whole_file
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Write tensors and a JSON description; the file appears whole or not at all."""
     with whole_file(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={"genifer": json.dumps(description)},
-        )
+        try:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                temporary,
+                metadata={"genifer": json.dumps(description)},
+            )
+        except SafetensorError as error:
+            # It stands for every error of writing, such as a full disk.
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
