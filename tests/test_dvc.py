@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import TINY, call, merged, planned
+from commands import ROOT, TINY, call, make_clone, merged, planned
 
 from genifer.recipes import RECIPES
 
@@ -339,6 +339,15 @@ def test_plots_and_dag(clone: Path) -> None:
     drawn = {name for name, of_revisions in plots.items() if of_revisions}
     assert drawn == {"quickstart, accuracy", "quickstart, accuracy of each task", "quickstart, training"}
     assert "quickstart" in run("dvc", "dag", folder=clone)
+
+
+def test_the_committed_lock_is_that_of_this_checkout(tmp_path: Path) -> None:
+    """If not: dvc repro quickstart, and commit dvc.lock."""
+    clone = make_clone(tmp_path)
+    shutil.copy(ROOT / "dvc.lock", clone)
+    run("git", "init", "--quiet", folder=clone)
+    [outs] = dvc_status(clone)["quickstart"]
+    assert set(outs) == {"changed outs"}
 
 
 def test_without_a_remote(recorded: Path, tmp_path: Path) -> None:

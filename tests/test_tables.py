@@ -16,6 +16,7 @@ from genifer.evaluation.tables import (
     summarize,
     summary_text,
     tabulate,
+    tabulate_training,
 )
 
 
@@ -105,3 +106,20 @@ def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None
         "accuracy_after_task_0": pytest.approx(0.9),
         "accuracy_after_task_1": pytest.approx(9 / 110, abs=1e-6),
     }
+
+
+def test_all_trainings_in_one_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "stage,seed,task,step,loss,r1\npretrain_gan,0,0,1,0.5,0.25\npretrain_gan,0,0,2,0.75,\n"
+    )
+    (tmp_path / "b.csv").write_text("stage,seed,task,step,accuracy\ntrain_joint,1,2,9,0.125\n")
+    tabulate_training([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "training.csv")
+    assert (tmp_path / "training.csv").read_text().splitlines() == [
+        "stage,seed,task,step,scalar,value",
+        "pretrain_gan,0,0,1,loss,0.5",
+        "pretrain_gan,0,0,2,loss,0.75",
+        "pretrain_gan,0,0,1,r1,0.25",
+        "train_joint,1,2,9,accuracy,0.125",
+    ]
+    tabulate_training([], tmp_path / "empty.csv")
+    assert pd.read_csv(tmp_path / "empty.csv").empty
