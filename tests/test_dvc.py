@@ -183,10 +183,10 @@ def test_a_corrupted_checkpoint_is_noticed(clone: Path, keep_time: bool) -> None
 
 
 def test_a_lost_checkpoint(clone: Path) -> None:
-    """Nothing is made for its own sake, but what needs it makes it first; and one hears of the pull."""
+    """One hears of the pull; what needs it makes it first."""
     (clone / GAN).unlink()
     done = call(["snakemake", "--dry-run", "--configfile", RUN_FILE], clone)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    assert done.returncode == 0
     assert f"{GAN}: recorded in" in done.stderr
     assert "dvc pull" in done.stderr
     change(clone, genifer={"steps": 4}, methods=["genifer"])

@@ -59,7 +59,7 @@ def test_growing_keeps_the_logits_of_known_classes() -> None:
     before = classifier(images)
     classifier.grow(2)
     assert classifier.n_classes == 5
-    assert torch.allclose(classifier(images)[:, :3], before)
+    assert torch.allclose(classifier(images)[:, :3], before, atol=1e-5)
 
 
 def test_samples_of_a_group_share_their_deviation() -> None:
