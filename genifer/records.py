@@ -52,6 +52,9 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
         path = Path(name)
         if not path.is_file():
             missing.append(name)
+            # Without it, Snakemake would not know the inputs of the job's other files to be the same.
+            if local.read(name) is None:
+                local.write(name, kept_record)
         elif not local.incomplete(name):
             record = local.read(name)
             if known.digest(path) == sha256:
