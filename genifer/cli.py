@@ -5,6 +5,7 @@ Modules that import torch are imported inside the commands, so that help is quic
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genifer import __version__
-from genifer.config import RunSettings, load_settings, parse_settings, settings_from_json, settings_from_slice
+from genifer.config import (
+    RunSettings,
+    load_settings,
+    parse_settings,
+    settings_from_json,
+    settings_from_slice,
+    stage_settings,
+)
 from genifer.errors import GeniferError
 
 if TYPE_CHECKING:
@@ -47,6 +55,15 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="auto, cpu or cuda; instead of runtime.device.", show_default=False),
 ]
+ResumeEvery = Annotated[
+    float | None,
+    typer.Option(
+        "--resume-every",
+        min=0,
+        help="Minutes between resume files; instead of runtime.resume_every.",
+        show_default=False,
+    ),
+]
 StageOutput = Annotated[
     Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
 ]
@@ -63,19 +80,40 @@ def _settings(config: Path | None, slice_: str | None, stage: str) -> RunSetting
 
 
 def _stage(
-    name: str, seed: int, data: list[Path], output: Path, device: str | None, settings: RunSettings
+    name: str,
+    seed: int,
+    data: list[Path],
+    checkpoints: dict[str, Path],
+    output: Path,
+    device: str | None,
+    resume_every: float | None,
+    settings: RunSettings,
+    slice_: str | None,
 ) -> Stage:
     from genifer.runtime.device import pick_device
     from genifer.runtime.tensors import load_description
+    from genifer.training.resume import checksums
     from genifer.training.stage import Stage
 
+    task = max(load_description(path, "data set")["task"] for path in data)
+    device_ = pick_device(device or settings.runtime.device)
+    images = {f"images {index}": path for index, path in enumerate(data)}
+    belongs_to = {
+        "stage": [name, seed, task],
+        "settings": settings_from_json(slice_) if slice_ is not None else stage_settings(settings, name),
+        "device": device_.type,
+        **checksums(images | checkpoints),
+    }
     return Stage(
         name=name,
         seed=seed,
-        task=max(load_description(path, "data set")["task"] for path in data),
+        task=task,
         output=output,
-        device=pick_device(device or settings.runtime.device),
+        device=device_,
         precision=settings.runtime.precision,
+        deterministic=settings.runtime.deterministic,
+        resume_every=settings.runtime.resume_every if resume_every is None else resume_every,
+        belongs_to=belongs_to,
     )
 
 
@@ -188,12 +226,17 @@ def pretrain_classifier(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Train the classifier on the first task."""
     from genifer.training import supervised
 
     loaded = _settings(config, settings, "pretrain_classifier")
-    stage = _stage("pretrain_classifier", seed, [data], output, device, loaded)
+    pretrained = loaded.classifier.pretrained
+    checkpoints = {} if pretrained is None else {"pretrained classifier": pretrained}
+    stage = _stage(
+        "pretrain_classifier", seed, [data], checkpoints, output, device, resume_every, loaded, settings
+    )
     supervised.pretrain_classifier(stage, loaded.classifier, loaded.pretrain_classifier, data)
 
 
@@ -206,12 +249,23 @@ def pretrain_gan(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Train the GAN on the first task, against the classifier's features."""
     from genifer.training import gan
 
     loaded = _settings(config, settings, "pretrain_gan")
-    stage = _stage("pretrain_gan", seed, [data], output, device, loaded)
+    stage = _stage(
+        "pretrain_gan",
+        seed,
+        [data],
+        {"classifier": classifier},
+        output,
+        device,
+        resume_every,
+        loaded,
+        settings,
+    )
     gan.pretrain_gan(
         stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier
     )
@@ -227,12 +281,23 @@ def train_genifer(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Train the classifier on a later task's images and on replayed ones."""
     from genifer.training import genifer
 
     loaded = _settings(config, settings, "train_genifer")
-    stage = _stage("train_genifer", seed, [data], output, device, loaded)
+    stage = _stage(
+        "train_genifer",
+        seed,
+        [data],
+        {"old classifier": old_classifier, "old GAN": old_gan},
+        output,
+        device,
+        resume_every,
+        loaded,
+        settings,
+    )
     genifer.train_genifer(stage, loaded.genifer, data, old_classifier, old_gan)
 
 
@@ -246,12 +311,23 @@ def train_gan(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Train the GAN on to a later task's classes."""
     from genifer.training import gan
 
     loaded = _settings(config, settings, "train_gan")
-    stage = _stage("train_gan", seed, [data], output, device, loaded)
+    stage = _stage(
+        "train_gan",
+        seed,
+        [data],
+        {"classifier": classifier, "old GAN": old_gan},
+        output,
+        device,
+        resume_every,
+        loaded,
+        settings,
+    )
     gan.train_gan(stage, loaded.gan, loaded.train_gan, data, classifier, old_gan)
 
 
@@ -264,12 +340,23 @@ def train_finetune(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Lower bound: train the classifier on a later task's images only."""
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(config, settings, "train_finetune")
-    stage = _stage("train_finetune", seed, [data], output, device, loaded)
+    stage = _stage(
+        "train_finetune",
+        seed,
+        [data],
+        {"old classifier": old_classifier},
+        output,
+        device,
+        resume_every,
+        loaded,
+        settings,
+    )
     train_on_images(stage, loaded.finetune, [data], old_classifier)
 
 
@@ -284,12 +371,23 @@ def train_joint(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    resume_every: ResumeEvery = None,
 ) -> None:
     """Upper bound: train the classifier on the images of all tasks so far."""
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(config, settings, "train_joint")
-    stage = _stage("train_joint", seed, data, output, device, loaded)
+    stage = _stage(
+        "train_joint",
+        seed,
+        data,
+        {"old classifier": old_classifier},
+        output,
+        device,
+        resume_every,
+        loaded,
+        settings,
+    )
     train_on_images(stage, loaded.joint, data, old_classifier)
 
 
@@ -464,9 +562,11 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a `GeniferError` is one message and exit code 1."""
+    """Run the command line; a `GeniferError` is one message and its exit code."""
     try:
         app()
     except GeniferError as error:
-        typer.secho(f"genifer: {error}", fg="red", err=True)
-        sys.exit(1)
+        # The log's pipe may have gone with the signal that stopped this stage.
+        with contextlib.suppress(BrokenPipeError):
+            typer.secho(f"genifer: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)

@@ -413,6 +413,12 @@ class RuntimeSettings(Settings):
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="of convolutions and matrix products; weights, losses and norms stay fp32"
     )
+    deterministic: bool = Field(
+        False, description="the same bits every time, on the same machine with the same number of threads"
+    )
+    resume_every: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="minutes between resume files of a training; 0: one after every step"
+    )
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="device: auto refuses a CPU for runs that would take longer"
     )
@@ -575,12 +581,24 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "download_data": ("data.archive_md5",),
     "prepare_data": ("data", "scenario"),
     "use_checkpoint": ("start.task", "gan.matching_stage", "gan.matching_mode"),
-    "pretrain_classifier": ("classifier", "pretrain_classifier", "runtime.precision"),
-    "pretrain_gan": ("generator", "discriminator", "gan", "pretrain_gan", "runtime.precision"),
-    "train_gan": ("gan", "train_gan", "runtime.precision"),
-    "train_genifer": ("genifer", "runtime.precision"),
-    "train_finetune": ("finetune", "runtime.precision"),
-    "train_joint": ("joint", "runtime.precision"),
+    "pretrain_classifier": (
+        "classifier",
+        "pretrain_classifier",
+        "runtime.precision",
+        "runtime.deterministic",
+    ),
+    "pretrain_gan": (
+        "generator",
+        "discriminator",
+        "gan",
+        "pretrain_gan",
+        "runtime.precision",
+        "runtime.deterministic",
+    ),
+    "train_gan": ("gan", "train_gan", "runtime.precision", "runtime.deterministic"),
+    "train_genifer": ("genifer", "runtime.precision", "runtime.deterministic"),
+    "train_finetune": ("finetune", "runtime.precision", "runtime.deterministic"),
+    "train_joint": ("joint", "runtime.precision", "runtime.deterministic"),
     "evaluate": ("evaluation",),
     "tabulate": (),
     "tabulate_training": (),

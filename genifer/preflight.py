@@ -17,7 +17,7 @@ from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
 from genifer.runtime.device import pick_device
 from genifer.scenario import build_scenario
-from genifer.training.gan import GanStep, gan_batches, new_gan
+from genifer.training.gan import GanStep, gan_batches, gan_data, new_gan
 from genifer.training.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def _gan_step(
         (0.5,) * channels,
         (),
     )
-    batches = gan_batches(gan, data, Normalization(data.mean, data.std), rng)
+    batches = gan_batches(gan, gan_data(gan, data, rng), Normalization(data.mean, data.std))
 
     def step() -> None:
         batch = next(batches)

@@ -79,6 +79,7 @@ def planned(folder: Path, run_file: str | Path) -> set[str]:
 
 def make_clone(folder: Path) -> Path:
     """The files of the repository that the workflow and DVC need, in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("workflow", "config", "genifer"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from genifer.config import DataSettings, ScenarioSettings
-from genifer.data.batches import Normalization, load_task_data, random_crop_and_flip, shuffled_batches
+from genifer.data.batches import Normalization, ShuffledBatches, load_task_data, random_crop_and_flip
 from genifer.data.prepare import prepare_data
 from genifer.errors import GeniferError
 
@@ -262,7 +262,7 @@ def test_cifar100_archives_that_are_refused(tmp_path: Path, damage: str) -> None
 def test_batches_are_whole_permutations(tmp_path: Path) -> None:
     prepare(tmp_path, DIGITS | {"train_images_per_class": 3}, {"tasks": [10]})
     data = load(tmp_path, 0)
-    batches = shuffled_batches(data, 6, torch.Generator().manual_seed(0))
+    batches = ShuffledBatches(data, 6, torch.Generator().manual_seed(0))
     for _ in range(2):
         labels = torch.cat([next(batches)[1] for _ in range(5)])
         assert labels.bincount().tolist() == [3] * 10

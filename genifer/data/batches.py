@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,17 +93,34 @@ class Normalization(torch.nn.Module):
         return ((images * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def shuffled_batches(
-    data: TaskData, batch_size: int, rng: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches (images, labels): one random permutation of all images after another."""
-    device, n = data.images.device, len(data.labels)
-    queue = torch.empty(0, dtype=torch.int64, device=device)
-    while True:
-        while len(queue) < batch_size:
-            queue = torch.cat([queue, torch.randperm(n, generator=rng, device=device)])
-        batch, queue = queue[:batch_size], queue[batch_size:]
-        yield data.images[batch], data.labels[batch]
+class ShuffledBatches:
+    """Endless batches (images, labels): one random permutation of all images after another.
+
+    Its state is what is left of the permutation.
+    """
+
+    def __init__(self, data: TaskData, batch_size: int, rng: torch.Generator) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.rng = rng
+        self.left = torch.empty(0, dtype=torch.int64, device=data.images.device)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        data = self.data
+        while len(self.left) < self.batch_size:
+            permutation = torch.randperm(len(data.labels), generator=self.rng, device=self.left.device)
+            self.left = torch.cat([self.left, permutation])
+        batch, self.left = self.left[: self.batch_size], self.left[self.batch_size :]
+        return data.images[batch], data.labels[batch]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"left": self.left.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.left = state["left"].to(self.left.device)
 
 
 def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Generator) -> Tensor:

@@ -233,6 +233,13 @@ class AdaController:
         self.probability = torch.tensor(probability, device=device)
         self.signs = torch.zeros(interval, device=device)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"probability": self.probability, "signs": self.signs}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.probability = state["probability"].to(self.signs.device)
+        self.signs.copy_(state["signs"])
+
     def update(self, step: int, mean_sign: Tensor) -> None:
         """Enter the mean sign of D(real) of a step (counted from 0)."""
         self.signs[step % self.interval] = mean_sign

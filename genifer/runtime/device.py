@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import torch
 
@@ -25,12 +26,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def configure(device: torch.device, precision: str) -> None:
-    """Set PyTorch up for one stage: TF32 only where it was asked for."""
+def configure(device: torch.device, precision: str, deterministic: bool = False) -> None:
+    """Set PyTorch up for one stage: TF32 and deterministic algorithms only where they were asked for."""
     tf32 = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    if deterministic:
+        # cuBLAS is deterministic with workspaces of a fixed size only; it reads this when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -30,11 +31,14 @@ class Progress:
         self.text = ""
         self.shown_at = 0.0
         self.began = 0.0
+        self.done_before = 0
 
-    def start(self) -> None:
+    def start(self, done: int = 0) -> None:
+        """Begin, after steps that were done before."""
+        self.done_before = done
         self.began = self.shown_at = time.monotonic()
         if self.bar is not None:
-            self.task = self.bar.add_task(self.title, total=self.steps, speed="")
+            self.task = self.bar.add_task(self.title, total=self.steps, completed=done, speed="")
             self.bar.start()
         else:
             self._line(f"{self.steps:,} steps")
@@ -44,7 +48,7 @@ class Progress:
         if scalars is not None:
             self.text = " ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         now = time.monotonic()
-        speed = done / max(now - self.began, 1e-9)
+        speed = (done - self.done_before) / max(now - self.began, 1e-9)
         if self.bar is not None:
             self.bar.update(self.task, completed=done, speed=f"{speed:.1f} steps/s")
         elif now - self.shown_at >= SECONDS_BETWEEN_LINES or done == self.steps:
@@ -57,7 +61,9 @@ class Progress:
             self.bar.stop()
 
     def _line(self, text: str) -> None:
-        self.console.print(f"[{self.title}] {text}", markup=False, highlight=False, soft_wrap=True)
+        # Where the log's pipe has gone, rich wants to exit; the training goes on without the line.
+        with contextlib.suppress(BrokenPipeError, SystemExit):
+            self.console.print(f"[{self.title}] {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

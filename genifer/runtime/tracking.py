@@ -10,11 +10,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
-    """Writes events to a folder of its own, which it empties first: a stage starts anew."""
+    """Writes events to a folder of its own, which a stage that starts anew empties first.
 
-    def __init__(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        self.writer = SummaryWriter(str(folder))
+    Args:
+        done: steps done by an interrupted run; events that it wrote after them are taken back.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        if done == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def add(self, step: int, scalars: Mapping[str, float]) -> None:
         for name, value in scalars.items():

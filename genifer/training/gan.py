@@ -29,10 +29,10 @@ from genifer.config import (
 )
 from genifer.data.batches import (
     Normalization,
+    ShuffledBatches,
     TaskData,
     load_task_data,
     random_crop_and_flip,
-    shuffled_batches,
 )
 from genifer.losses import discriminator_loss, generator_distillation, generator_loss, r1_penalty
 from genifer.nn.ada import AdaController, Amounts, augment, draw_amounts
@@ -46,6 +46,7 @@ from genifer.training.checkpoints import (
     require_matching,
     save_gan,
 )
+from genifer.training.resume import Part
 from genifer.training.stage import Stage
 
 
@@ -150,7 +151,7 @@ class Distillation:
 def _train(
     stage: Stage,
     gan: GanStep,
-    steps: int,
+    count: int,
     ema_rampup_steps: float,
     data: TaskData,
     normalize: Normalization,
@@ -158,9 +159,20 @@ def _train(
 ) -> None:
     settings = gan.settings
     averaged = copy.deepcopy(gan.generator).requires_grad_(False)
-    batches = gan_batches(gan, data, normalize, rng)
-    with stage.record(steps) as record:
-        for step in range(steps):
+    shuffled = gan_data(gan, data, rng)
+    batches = gan_batches(gan, shuffled, normalize)
+    parts: dict[str, Part] = {
+        "generator": gan.generator,
+        "averaged generator": averaged,
+        "discriminator": gan.discriminator,
+        "generator's optimizer": gan.generator_optimizer,
+        "discriminator's optimizer": gan.discriminator_optimizer,
+        "augmentation": gan.ada,
+        "batches": shuffled,
+        "rng": rng,
+    }
+    with stage.steps(count, parts) as steps:
+        for step in steps:
             batch = next(batches)
             scalars = gan.discriminator_step(batch, step)
             if step % settings.critic_steps == 0:
@@ -170,7 +182,7 @@ def _train(
                     generator_step, settings.batch_size, settings.ema_half_life, ema_rampup_steps
                 )
                 update_average(averaged, gan.generator, decay)
-            record.add(step, scalars)
+            steps.record(step, scalars)
     save_gan(
         stage.output / "gan.safetensors",
         averaged,
@@ -178,7 +190,7 @@ def _train(
         data.n_old + data.n_new,
         float(gan.ada.probability),
     )
-    record.save()
+    steps.finish()
 
 
 @dataclass(frozen=True)
@@ -205,15 +217,19 @@ class GanBatch:
     augmentation: tuple[Amounts, Amounts] | None = None
 
 
-def gan_batches(
-    gan: GanStep, data: TaskData, normalize: Normalization, rng: torch.Generator
-) -> Iterator[GanBatch]:
+def gan_data(gan: GanStep, data: TaskData, rng: torch.Generator) -> ShuffledBatches:
+    """The task's images for each step: half a batch, or all of it on the first task."""
+    n = gan.settings.batch_size
+    return ShuffledBatches(data, n - n // 2 if data.n_old else n, rng)
+
+
+def gan_batches(gan: GanStep, shuffled: ShuffledBatches, normalize: Normalization) -> Iterator[GanBatch]:
     """Endless batches: half old and half new classes, or new ones only on the first task."""
-    settings, generator, device = gan.settings, gan.generator, data.images.device
+    settings, generator, data, rng = gan.settings, gan.generator, shuffled.data, shuffled.rng
+    device, size = data.images.device, data.images.shape[-1]
     n = settings.batch_size
-    n_old_samples = n // 2 if data.n_old else 0
-    size = data.images.shape[-1]
-    for pixels, labels in shuffled_batches(data, n - n_old_samples, rng):
+    n_old_samples = n - shuffled.batch_size
+    for pixels, labels in shuffled:
         images = random_crop_and_flip(normalize(pixels), 0, settings.horizontal_flip, rng)
         old = torch.randint(max(data.n_old, 1), (n_old_samples,), generator=rng, device=device)
         new = torch.randint(

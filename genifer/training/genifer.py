@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genifer.config import GeniferSettings
-from genifer.data.batches import Normalization, load_task_data, random_crop_and_flip, shuffled_batches
+from genifer.data.batches import Normalization, ShuffledBatches, load_task_data, random_crop_and_flip
 from genifer.losses import divergence, feature_distillation, logit_distance, output_distillation
 from genifer.nn.classifier import Classifier
 from genifer.nn.generator import Generator
 from genifer.training.checkpoints import load_classifier, load_gan, require_classes, save_classifier
 from genifer.training.optimizers import make_optimizer
+from genifer.training.resume import Part
 from genifer.training.stage import Stage
 
 
@@ -47,9 +48,16 @@ def train_genifer(
     old_classifier.train(not settings.freeze_old_batch_norm)
     classifier.train()
     optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
-    batches = shuffled_batches(data, settings.batch_size - n_replayed, rng)
-    with stage.record(settings.steps) as record:
-        for step in range(settings.steps):
+    batches = ShuffledBatches(data, settings.batch_size - n_replayed, rng)
+    parts: dict[str, Part] = {
+        "classifier": classifier,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "batches": batches,
+        "rng": rng,
+    }
+    with stage.steps(settings.steps, parts) as steps:
+        for step in steps:
             pixels, labels = next(batches)
             with stage.autocast():
                 asked = torch.randint(data.n_old, (n_replayed,), generator=rng, device=stage.device)
@@ -72,9 +80,9 @@ def train_genifer(
                 settings.distillation_weight * losses.distillation
                 + settings.feature_distillation_weight * losses.feature_distillation
             )
-            record.add(step, losses._asdict())
+            steps.record(step, losses._asdict())
     save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
-    record.save()
+    steps.finish()
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,20 @@ class Schedule:
                     threshold_mode="abs",
                     min_lr=settings.minimum,
                 )
+
+    def state_dict(self) -> dict[str, Any]:
+        schedulers = {name: scheduler.state_dict() for name, scheduler in self._schedulers().items()}
+        return {"done": self.done, "losses": self.losses, "schedulers": schedulers}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.done, self.losses = state["done"], list(state["losses"])
+        self.epoch_ends = [end for end in self.epoch_ends if end > self.done]
+        for name, scheduler in self._schedulers().items():
+            scheduler.load_state_dict(state["schedulers"][name])
+
+    def _schedulers(self) -> dict[str, LRScheduler]:
+        named = {"every_step": self.every_step, "every_epoch": self.every_epoch, "plateau": self.plateau}
+        return {name: scheduler for name, scheduler in named.items() if scheduler is not None}
 
     def step(self, loss: Tensor) -> None:
         """Count a step; ``loss`` is what the plateau schedule watches, as the mean of an epoch."""

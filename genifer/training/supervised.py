@@ -16,15 +16,16 @@ import torch.nn.functional as F
 from genifer.config import ClassifierSettings, TrainingSettings
 from genifer.data.batches import (
     Normalization,
+    ShuffledBatches,
     TaskData,
     load_task_data,
     random_crop_and_flip,
-    shuffled_batches,
 )
 from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
 from genifer.training.checkpoints import load_classifier, require_classes, save_classifier
 from genifer.training.optimizers import make_optimizer
+from genifer.training.resume import Part
 from genifer.training.stage import Stage
 
 
@@ -77,10 +78,17 @@ def _fit(
     normalize = Normalization(data.mean, data.std).to(stage.device)
     classifier.freeze_stages(settings.frozen_stages)
     optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
-    batches = shuffled_batches(data, settings.batch_size, rng)
+    batches = ShuffledBatches(data, settings.batch_size, rng)
     classifier.train()
-    with stage.record(settings.steps) as record:
-        for step in range(settings.steps):
+    parts: dict[str, Part] = {
+        "classifier": classifier,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "batches": batches,
+        "rng": rng,
+    }
+    with stage.steps(settings.steps, parts) as steps:
+        for step in steps:
             pixels, labels = next(batches)
             images = random_crop_and_flip(
                 normalize(pixels), settings.crop_padding, settings.horizontal_flip, rng
@@ -93,6 +101,6 @@ def _fit(
             optimizer.step()
             schedule.step(loss)
             accuracy = (logits.argmax(1) == labels).float().mean()
-            record.add(step, {"loss": loss, "accuracy": accuracy})
+            steps.record(step, {"loss": loss, "accuracy": accuracy})
     save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
-    record.save()
+    steps.finish()

@@ -25,9 +25,10 @@ EVALUATED = RUN.evaluation.split
 SPLITS = ["train", "test"] + (
     ["validation"] if RUN.data.validation_fraction > 0 else []
 )
-# Where a stage computes does not change its results, so it is a resource of the rules and
-# no parameter.
+# Where a stage computes, and how often it saves its state, does not change its results, so
+# they are resources of the rules and no parameters.
 DEVICE = RUN.runtime.device
+RESUME_EVERY = str(RUN.runtime.resume_every)
 
 DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
 NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None

@@ -49,12 +49,13 @@ else:
         resources:
             gpu=1,
             device=DEVICE,
+            resume_every=RESUME_EVERY,
         params:
             settings=settings_of("pretrain_classifier"),
             folder=subpath(output.classifier, parent=True),
         shell:
             """
-            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} \
+            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
                 --data {input.data:q} \
                 --output {params.folder:q} \
                 --settings {params.settings:q} \
@@ -110,12 +111,13 @@ else:
         resources:
             gpu=1,
             device=DEVICE,
+            resume_every=RESUME_EVERY,
         params:
             settings=settings_of("pretrain_gan"),
             folder=subpath(output.gan, parent=True),
         shell:
             """
-            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} \
+            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
                 --data {input.data:q} \
                 --classifier {input.classifier:q} \
                 --output {params.folder:q} \
@@ -144,12 +146,13 @@ rule train_genifer:
     resources:
         gpu=1,
         device=DEVICE,
+        resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_genifer"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -179,12 +182,13 @@ rule train_gan:
     resources:
         gpu=1,
         device=DEVICE,
+        resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_gan"),
         folder=subpath(output.gan, parent=True),
     shell:
         """
-        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -212,12 +216,13 @@ rule train_finetune:
     resources:
         gpu=1,
         device=DEVICE,
+        resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_finetune"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
@@ -244,13 +249,14 @@ rule train_joint:
     resources:
         gpu=1,
         device=DEVICE,
+        resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_joint"),
         folder=subpath(output.classifier, parent=True),
         data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
-        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} \
+        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
             {params.data} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \

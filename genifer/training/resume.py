@@ -1,0 +1,194 @@
+"""Going on where a stage was interrupted: its whole state, in files of its own.
+
+A stage writes its state every few minutes and when it is told to stop. Run again with the same
+settings and inputs, it goes on from the newest file that reads, and ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from genifer.errors import GeniferError, Interrupted
+from genifer.runtime.files import whole_file
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+"""Files: if the newest does not read, there is the one before."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stateful(Protocol):
+    """A part of a training with a state, such as a module or an optimiser."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+Part = Stateful | torch.Generator
+
+
+def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """The states of all parts of a training, and of the global random generators."""
+    states: dict[str, Any] = {
+        name: part.get_state() if isinstance(part, torch.Generator) else dict(part.state_dict())
+        for name, part in parts.items()
+    }
+    return states | {"random": _random_state()}
+
+
+def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any]) -> None:
+    for name, part in parts.items():
+        if isinstance(part, torch.Generator):
+            part.set_state(states[name])
+        else:
+            part.load_state_dict(states[name])
+    _set_random_state(states["random"])
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, *position = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *position],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    random.setstate(state["python"])
+    name, keys, *position = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *position))
+
+
+class ResumeFiles:
+    """The resume files of one stage.
+
+    Args:
+        folder: their own; it goes when the stage succeeds.
+        belongs_to: the settings and the checksums of the inputs that the state is of. A file that
+            belongs to others is not used.
+    """
+
+    def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.belongs_to = json.loads(json.dumps(belongs_to))
+
+    def write(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write the state after ``step`` steps, and delete all but the last two."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        content = buffer.getbuffer()
+        header = {"belongs_to": self.belongs_to, "step": step, "sha256": hashlib.sha256(content).hexdigest()}
+        with whole_file(self._path(step)) as temporary, temporary.open("wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(content)
+        for path in self._newest_first()[KEPT:]:
+            path.unlink()
+
+    def read(self) -> tuple[int, dict[str, Any]] | None:
+        """Steps done and the state after them, of the newest file that reads and belongs here."""
+        for path in self._newest_first():
+            try:
+                header_line, content = path.read_bytes().split(b"\n", 1)
+                header = json.loads(header_line)
+                if hashlib.sha256(content).hexdigest() != header["sha256"]:
+                    raise ValueError("its checksum is wrong")
+                if header["belongs_to"] != self.belongs_to:
+                    log.info("%s: not used, it belongs to %s", path, self._others(header["belongs_to"]))
+                    continue
+                # Generators' states have to stay on the CPU; parts move what they load to their device.
+                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                return header["step"], state
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                log.info("%s: not used, it cannot be read (%s)", path, error)
+        return None
+
+    def delete(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:010}.resume"
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*.resume"), reverse=True)
+
+    def _others(self, belongs_to: Mapping[str, Any]) -> str:
+        different = [name for name in self.belongs_to if belongs_to.get(name) != self.belongs_to[name]]
+        return "other " + " and ".join(different or ["settings"])
+
+
+class Stop:
+    """Whether the stage was told to stop, by a signal."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note the signals instead of dying of them; a second one is not noted but obeyed."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def interrupted(self, stage: str, step: int) -> Interrupted:
+        assert self.signal is not None
+        return Interrupted(
+            f"{stage}: stopped by {self.signal.name} after step {step:,}; the same command goes on from there"
+        )
+
+
+class Clock:
+    """When the next resume file is due."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = 60 * minutes
+        self.written_at = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self.written_at >= self.seconds
+
+    def reset(self) -> None:
+        self.written_at = time.monotonic()
+
+
+def checksums(paths: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of files, in hexadecimal."""
+    result = {}
+    for name, path in paths.items():
+        try:
+            with path.open("rb") as file:
+                result[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise GeniferError(
+                f"{path}: cannot be read ({error.strerror}); run the stage that makes it (snakemake does)"
+            ) from error
+    return result
