@@ -168,7 +168,7 @@ def trainings(clone: Path) -> list[psutil.Process]:
 
 
 class Killer:
-    """Sends signals to trainings, three or four to each: most between steps, some while they start."""
+    """Sends signals to trainings, up to four to each: most between steps, some while they start."""
 
     def __init__(self, clone: Path, moments: random.Random, signals: list[signal.Signals]) -> None:
         self.clone = clone
@@ -185,7 +185,7 @@ class Killer:
             output = command[command.index("--output") + 1]
             if pid not in self.plans:
                 self.plans[pid] = (self.moments.random() < 0.8, self.moments.uniform(0, 0.4))
-                self.left.setdefault(output, 4 if len(self.left) < 3 else 3)
+                self.left.setdefault(output, 4)
                 self.before[pid] = set(resume_files(self.clone, output))
             between_steps, seconds = self.plans[pid]
             if between_steps and set(resume_files(self.clone, output)) <= self.before[pid]:
