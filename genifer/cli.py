@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,15 @@ ResumeEvery = Annotated[
         show_default=False,
     ),
 ]
+CollapseLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--collapse-limit",
+        min=0,
+        help="Below it a GAN has collapsed; instead of runtime.collapse_limit.",
+        show_default=False,
+    ),
+]
 StageOutput = Annotated[
     Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
 ]
@@ -79,24 +89,27 @@ def _settings(config: Path | None, slice_: str | None, stage: str) -> RunSetting
     return load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
 
 
+@contextlib.contextmanager
 def _stage(
     name: str,
     seed: int,
     data: list[Path],
     checkpoints: dict[str, Path],
     output: Path,
-    device: str | None,
-    resume_every: float | None,
     settings: RunSettings,
     slice_: str | None,
-) -> Stage:
-    from genifer.runtime.device import pick_device
+    device: str | None,
+    resume_every: float | None,
+    collapse_limit: float | None = None,
+) -> Iterator[Stage]:
+    from genifer.runtime.device import explained_memory, pick_device
     from genifer.runtime.tensors import load_description
     from genifer.training.resume import checksums
-    from genifer.training.stage import Stage
+    from genifer.training.stage import BLOCKS, Stage
 
     task = max(load_description(path, "data set")["task"] for path in data)
-    device_ = pick_device(device or settings.runtime.device)
+    runtime = settings.runtime
+    device_ = pick_device(device or runtime.device)
     images = {f"images {index}": path for index, path in enumerate(data)}
     belongs_to = {
         "stage": [name, seed, task],
@@ -104,17 +117,19 @@ def _stage(
         "device": device_.type,
         **checksums(images | checkpoints),
     }
-    return Stage(
-        name=name,
-        seed=seed,
-        task=task,
-        output=output,
-        device=device_,
-        precision=settings.runtime.precision,
-        deterministic=settings.runtime.deterministic,
-        resume_every=settings.runtime.resume_every if resume_every is None else resume_every,
-        belongs_to=belongs_to,
-    )
+    with explained_memory(f"{BLOCKS[name]}.batch_size"):
+        yield Stage(
+            name=name,
+            seed=seed,
+            task=task,
+            output=output,
+            device=device_,
+            precision=runtime.precision,
+            deterministic=runtime.deterministic,
+            resume_every=runtime.resume_every if resume_every is None else resume_every,
+            collapse_limit=runtime.collapse_limit if collapse_limit is None else collapse_limit,
+            belongs_to=belongs_to,
+        )
 
 
 @app.command()
@@ -234,10 +249,10 @@ def pretrain_classifier(
     loaded = _settings(config, settings, "pretrain_classifier")
     pretrained = loaded.classifier.pretrained
     checkpoints = {} if pretrained is None else {"pretrained classifier": pretrained}
-    stage = _stage(
-        "pretrain_classifier", seed, [data], checkpoints, output, device, resume_every, loaded, settings
-    )
-    supervised.pretrain_classifier(stage, loaded.classifier, loaded.pretrain_classifier, data)
+    with _stage(
+        "pretrain_classifier", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+    ) as stage:
+        supervised.pretrain_classifier(stage, loaded.classifier, loaded.pretrain_classifier, data)
 
 
 @app.command()
@@ -250,25 +265,28 @@ def pretrain_gan(
     settings: Slice = None,
     device: Device = None,
     resume_every: ResumeEvery = None,
+    collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on the first task, against the classifier's features."""
     from genifer.training import gan
 
     loaded = _settings(config, settings, "pretrain_gan")
-    stage = _stage(
+    checkpoints = {"classifier": classifier}
+    with _stage(
         "pretrain_gan",
         seed,
         [data],
-        {"classifier": classifier},
+        checkpoints,
         output,
-        device,
-        resume_every,
         loaded,
         settings,
-    )
-    gan.pretrain_gan(
-        stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier
-    )
+        device,
+        resume_every,
+        collapse_limit,
+    ) as stage:
+        gan.pretrain_gan(
+            stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier
+        )
 
 
 @app.command()
@@ -287,18 +305,11 @@ def train_genifer(
     from genifer.training import genifer
 
     loaded = _settings(config, settings, "train_genifer")
-    stage = _stage(
-        "train_genifer",
-        seed,
-        [data],
-        {"old classifier": old_classifier, "old GAN": old_gan},
-        output,
-        device,
-        resume_every,
-        loaded,
-        settings,
-    )
-    genifer.train_genifer(stage, loaded.genifer, data, old_classifier, old_gan)
+    checkpoints = {"old classifier": old_classifier, "old GAN": old_gan}
+    with _stage(
+        "train_genifer", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+    ) as stage:
+        genifer.train_genifer(stage, loaded.genifer, data, old_classifier, old_gan)
 
 
 @app.command()
@@ -312,23 +323,17 @@ def train_gan(
     settings: Slice = None,
     device: Device = None,
     resume_every: ResumeEvery = None,
+    collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on to a later task's classes."""
     from genifer.training import gan
 
     loaded = _settings(config, settings, "train_gan")
-    stage = _stage(
-        "train_gan",
-        seed,
-        [data],
-        {"classifier": classifier, "old GAN": old_gan},
-        output,
-        device,
-        resume_every,
-        loaded,
-        settings,
-    )
-    gan.train_gan(stage, loaded.gan, loaded.train_gan, data, classifier, old_gan)
+    checkpoints = {"classifier": classifier, "old GAN": old_gan}
+    with _stage(
+        "train_gan", seed, [data], checkpoints, output, loaded, settings, device, resume_every, collapse_limit
+    ) as stage:
+        gan.train_gan(stage, loaded.gan, loaded.train_gan, data, classifier, old_gan)
 
 
 @app.command()
@@ -346,18 +351,11 @@ def train_finetune(
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(config, settings, "train_finetune")
-    stage = _stage(
-        "train_finetune",
-        seed,
-        [data],
-        {"old classifier": old_classifier},
-        output,
-        device,
-        resume_every,
-        loaded,
-        settings,
-    )
-    train_on_images(stage, loaded.finetune, [data], old_classifier)
+    checkpoints = {"old classifier": old_classifier}
+    with _stage(
+        "train_finetune", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+    ) as stage:
+        train_on_images(stage, loaded.finetune, [data], old_classifier)
 
 
 @app.command()
@@ -377,18 +375,11 @@ def train_joint(
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(config, settings, "train_joint")
-    stage = _stage(
-        "train_joint",
-        seed,
-        data,
-        {"old classifier": old_classifier},
-        output,
-        device,
-        resume_every,
-        loaded,
-        settings,
-    )
-    train_on_images(stage, loaded.joint, data, old_classifier)
+    checkpoints = {"old classifier": old_classifier}
+    with _stage(
+        "train_joint", seed, data, checkpoints, output, loaded, settings, device, resume_every
+    ) as stage:
+        train_on_images(stage, loaded.joint, data, old_classifier)
 
 
 @app.command()
@@ -411,18 +402,12 @@ def evaluate(
 ) -> None:
     """Count the right answers on the test images of every task so far."""
     from genifer.evaluation.accuracy import evaluate
-    from genifer.runtime.device import pick_device
+    from genifer.runtime.device import explained_memory, pick_device
 
     loaded = _settings(config, settings, "evaluate")
-    evaluate(
-        loaded.evaluation,
-        method,
-        seed,
-        classifier,
-        data,
-        output,
-        pick_device(device or loaded.runtime.device),
-    )
+    picked = pick_device(device or loaded.runtime.device)
+    with explained_memory("evaluation.batch_size"):
+        evaluate(loaded.evaluation, method, seed, classifier, data, output, picked)
 
 
 @app.command()

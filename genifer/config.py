@@ -64,8 +64,13 @@ class DataSettings(Settings):
     )
     archive_md5: str | None = Field(
         CIFAR100_MD5,
-        description="cifar100: MD5 that the archive must have; null takes any archive of the same "
-        "format (its pickles are run: only for an archive you trust)",
+        description="cifar100: MD5 that the archive must have; null takes any archive of the same format",
+    )
+    max_unpacked_gb: PositiveFloat = Field(
+        50.0, description="archives that unpack to more are refused (GB, each file counted as 4 KiB or more)"
+    )
+    max_bad_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="image_folder: so many images that do not decode are left out; more are an error"
     )
     image_size: Literal[8, 16, 32] = Field(32, description="side of the square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB")
@@ -418,6 +423,11 @@ class RuntimeSettings(Settings):
     )
     resume_every: Annotated[float, Field(ge=0)] = Field(
         5.0, description="minutes between resume files of a training; 0: one after every step"
+    )
+    collapse_limit: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01,
+        description="a GAN whose images or logits differ less, or whose discriminator's loss is lower, has "
+        "collapsed: its training stops (1 is sound; 0 never stops)",
     )
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="device: auto refuses a CPU for runs that would take longer"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -173,8 +175,8 @@ def test_image_folder_in_grey(tmp_path: Path) -> None:
         ("no_test", ["has no folder 'test'"]),
         ("odd_class", ["same classes", "zebra"]),
         ("empty_class", ["train/bee", "holds no image"]),
-        ("broken_image", ["train/bee/1.png", "does not decode"]),
-        ("truncated_image", ["test/ant/big.png", "does not decode"]),
+        ("broken_image", ["train/bee/1.png", "do not decode: 1", "data.max_bad_images: 0"]),
+        ("truncated_image", ["test/ant/big.png", "do not decode: 1"]),
         ("tasks", ["scenario.tasks", "data set has 2"]),
         ("missing", ["data.archive", "does not exist"]),
         ("no_archive", ["data.archive", "not a readable tar"]),
@@ -219,14 +221,74 @@ def test_class_folders_that_are_refused(tmp_path: Path, damage: str, words: list
     assert not (tmp_path / "out").exists()
 
 
-def test_an_archive_that_writes_outside_its_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "evil.txt").write_text("evil")
+def test_bad_images_up_to_a_limit_are_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tmp_path / "photos"
+    write_tree(photos, ["ant", "bee"])
+    (photos / "train" / "bee" / "1.png").write_bytes(b"not an image")
+    prepare(
+        tmp_path / "out",
+        {"dataset": "image_folder", "archive": photos, "max_bad_images": 1},
+        {"tasks": [1, 1], "class_order": "sorted"},
+    )
+    assert "train/bee/1.png" in caplog.text
+    assert len(load(tmp_path / "out", 1).labels) == 2
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, size
+    return info
+
+
+@pytest.mark.parametrize(
+    ("evil", "word"),
+    [
+        ([entry("../../evil.txt", size=4)], "outside"),
+        ([entry("/tmp/genifer-evil.txt", size=4)], "outside"),
+        ([entry("a", tarfile.SYMTYPE, "/tmp"), entry("a/genifer-evil.txt", size=4)], "is a link"),
+        ([entry("a", tarfile.LNKTYPE, "../evil.txt")], "is a link"),
+        ([entry("a", tarfile.CHRTYPE)], "is a link or a device"),
+        ([entry("a", tarfile.FIFOTYPE)], "is a link or a device"),
+        ([entry(f"train/ant/{index}.png", size=4) for index in range(300)], "max_unpacked_gb: 0.001"),
+        ([entry("train/ant/1.png", size=2_000_000)], "max_unpacked_gb: 0.001"),
+    ],
+    ids=["above", "absolute", "symlink", "hardlink", "device", "fifo", "many files", "large file"],
+)
+def test_archives_that_would_do_harm_are_refused(
+    tmp_path: Path, evil: list[tarfile.TarInfo], word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unpacked").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "unpacked"))
     with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "evil.txt", "../../evil.txt")
-    with pytest.raises(GeniferError, match="not a readable tar"):
+        for info in evil:
+            tar.addfile(info, io.BytesIO(bytes(info.size)) if info.size else None)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(GeniferError, match=word):
         prepare(
-            tmp_path / "out", {"dataset": "image_folder", "archive": tmp_path / "evil.tar.gz"}, {"tasks": [1]}
+            tmp_path / "out",
+            {"dataset": "image_folder", "archive": tmp_path / "evil.tar.gz", "max_unpacked_gb": 0.001},
+            {"tasks": [1]},
         )
+    assert set(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/genifer-evil.txt").exists()
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'evil'}",)
+
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name in ("train", "test", "meta"):
+        (folder / name).write_bytes(pickle.dumps({"data": Evil()}))
+    with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
+        tar.add(folder, folder.name)
+    with pytest.raises(GeniferError, match=r"would have to run (posix|nt)\.system"):
+        prepare(tmp_path / "out", {"archive": tmp_path / "evil.tar.gz", "archive_md5": None}, {})
+    assert not (tmp_path / "evil").exists()
 
 
 def test_cifar100(tmp_path: Path) -> None:

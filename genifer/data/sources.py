@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import tarfile
+import pickle
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from genifer.config import CIFAR100_MD5, DataSettings
+from genifer.config import DataSettings
+from genifer.data.archives import Archive
 from genifer.errors import GeniferError
 
 log = logging.getLogger(__name__)
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 
 
@@ -84,51 +88,62 @@ def _digits(settings: DataSettings) -> Source:
     )
 
 
-def _cifar100(archive: Path, settings: DataSettings) -> Source:
-    from torchvision.datasets import CIFAR100
+def _cifar100(path: Path, settings: DataSettings) -> Source:
     from torchvision.datasets.utils import check_integrity
 
     md5 = settings.archive_md5
-    if not archive.is_file():
+    if not path.is_file():
         raise GeniferError(
-            f"data.archive: {archive} does not exist; give the path of "
+            f"data.archive: {path} does not exist; give the path of "
             "cifar-100-python.tar.gz, or null to download it"
         )
-    if md5 is not None and not check_integrity(str(archive), md5):
+    if md5 is not None and not check_integrity(str(path), md5):
         raise GeniferError(
-            f"data.archive: {archive} is corrupt or another file: its MD5 is not {md5}. Delete it and "
-            "run again to download it; for another archive of this format that you trust, set "
-            "data.archive_md5 to its MD5"
+            f"data.archive: {path} is corrupt or another file: its MD5 is not {md5}. Delete it and "
+            "run again to download it; for another archive of this format set data.archive_md5 to its "
+            "MD5, or to null"
         )
+    with Archive(path, settings.max_unpacked_gb) as archive:
+        found = archive.read([f"cifar-100-python/{name}" for name in ("train", "test", "meta")])
+    try:
+        train, test, meta = (
+            _NumbersAndNames(io.BytesIO(content), encoding="latin1").load() for content in found
+        )
+        names = [str(name) for name in meta["fine_label_names"]]
+        return Source(names, *_of_cifar(train, names, settings), *_of_cifar(test, names, settings))
+    except Exception as error:  # unpickling damaged bytes raises errors of every kind
+        raise GeniferError(
+            f"data.archive: {path} is not a readable CIFAR-100 archive ({type(error).__name__}: {error}); "
+            "download it again"
+        ) from error
 
-    class Archive(CIFAR100):  # type: ignore[misc]
-        tgz_md5 = md5
-        if md5 != CIFAR100_MD5:
-            train_list = [["train", None]]
-            test_list = [["test", None]]
-            meta = {"filename": "meta", "key": "fine_label_names", "md5": None}
 
-    with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
-        try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
-            train, test = Archive(folder, train=True), Archive(folder, train=False)
-        except (tarfile.TarError, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
-            raise GeniferError(
-                f"data.archive: {archive} is not a readable CIFAR-100 archive ({error}); download it again"
-            ) from error
+def _of_cifar(split: dict[str, Any], names: list[str], settings: DataSettings) -> tuple[Images, Labels]:
+    """Images and labels of one of the archive's pickles: rows of 3 x 32 x 32 bytes."""
+    images = np.asarray(split["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+    labels = np.asarray(split["fine_labels"], dtype=np.int64)
+    if len(labels) != len(images) or not ((labels >= 0) & (labels < len(names))).all():
+        raise ValueError(f"{len(images)} images do not fit their labels")
+    return _to_size(_to_channels(images, settings.channels), settings.image_size), labels
 
-    def images(split: CIFAR100) -> Images:
-        channels_first = np.ascontiguousarray(split.data.transpose(0, 3, 1, 2))
-        return _to_size(_to_channels(channels_first, settings.channels), settings.image_size)
 
-    return Source(
-        list(train.classes),
-        images(train),
-        np.asarray(train.targets, dtype=np.int64),
-        images(test),
-        np.asarray(test.targets, dtype=np.int64),
+class _NumbersAndNames(pickle.Unpickler):
+    """Reads pickles of NumPy arrays and plain Python data; refuses to run anything else of them."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("_codecs", "encode"),
+        }
     )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it would have to run {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _image_folder(path: Path, settings: DataSettings) -> Source:
@@ -140,22 +155,44 @@ def _image_folder(path: Path, settings: DataSettings) -> Source:
             "with train/<class>/* and test/<class>/*"
         )
     with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
-        try:
-            with tarfile.open(path) as tar:
-                tar.extractall(folder, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise GeniferError(
-                f"data.archive: {path} is not a readable tar archive ({error}); make or copy it again"
-            ) from error
+        with Archive(path, settings.max_unpacked_gb) as archive:
+            archive.unpack(Path(folder))
         return _class_folders(Path(folder), settings, shown=path)
 
 
 def _class_folders(root: Path, settings: DataSettings, shown: Path | None = None) -> Source:
     shown = shown or root
     root, names = class_folders(root, shown)
-    train = _read_split(root / "train", names, settings, shown)
-    test = _read_split(root / "test", names, settings, shown)
+    bad = BadImages(shown, settings.max_bad_images)
+    train = _read_split(root / "train", names, settings, shown, bad)
+    test = _read_split(root / "test", names, settings, shown, bad)
+    bad.judge()
     return Source(names, *train, *test)
+
+
+class BadImages:
+    """Images that do not decode: each is named, and more than a limit are too many."""
+
+    def __init__(self, shown: Path, limit: int) -> None:
+        self.shown = shown
+        self.limit = limit
+        self.named: list[str] = []
+
+    def add(self, name: str, error: Exception) -> None:
+        self.named.append(f"{name} ({error})")
+        if len(self.named) <= self.limit:
+            log.warning("%s: left out, it does not decode as an image: %s", self.shown, self.named[-1])
+
+    def judge(self) -> None:
+        count, shown = len(self.named), 10
+        if count > self.limit:
+            more = f"\n  and {count - shown} more" if count > shown else ""
+            raise GeniferError(
+                f"data.archive: {self.shown}: images that do not decode: {count}; data.max_bad_images: "
+                f"{self.limit} are allowed. Mend or remove them, or raise it to leave them out:\n  "
+                + "\n  ".join(self.named[:shown])
+                + more
+            )
 
 
 def class_folders(root: Path, shown: Path | None = None) -> tuple[Path, list[str]]:
@@ -189,7 +226,9 @@ def _folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _read_split(path: Path, names: list[str], settings: DataSettings, shown: Path) -> tuple[Images, Labels]:
+def _read_split(
+    path: Path, names: list[str], settings: DataSettings, shown: Path, bad: BadImages
+) -> tuple[Images, Labels]:
     """Decode every image of a split, in the order of class and file name."""
     files: list[Path] = []
     labels: list[int] = []
@@ -208,20 +247,19 @@ def _read_split(path: Path, names: list[str], settings: DataSettings, shown: Pat
         log.warning("%s: %d files are no images by their names, and were left out", path.name, skipped)
     size = settings.image_size
     images = np.empty((len(files), settings.channels, size, size), dtype=np.uint8)
+    decoded = np.ones(len(files), dtype=bool)
     for index, file in enumerate(files):
         try:
             images[index] = _decode(file, size, settings.channels)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise GeniferError(
-                f"data.archive: {shown}: {path.name}/{file.relative_to(path)} does not decode as an image "
-                f"({error}); mend or remove it"
-            ) from error
-    return images, np.asarray(labels, dtype=np.int64)
+        except Exception as error:  # Pillow's decoders raise errors of every kind
+            bad.add(f"{path.name}/{file.relative_to(path)}", error)
+            decoded[index] = False
+    return images[decoded], np.asarray(labels, dtype=np.int64)[decoded]
 
 
 def _decode(file: Path, size: int, channels: int) -> Images:
     """One image, turned as its camera says, as (channels, size, size)."""
-    with Image.open(file) as opened:
+    with Image.open(file, formats=FORMATS) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -44,3 +45,19 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def explained_memory(setting: str) -> Iterator[None]:
+    """Turn PyTorch's errors for want of memory into a message that names the setting to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not (on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)):
+            raise
+        where, shows = ("GPU", "nvidia-smi") if on_gpu else ("machine", "top")
+        raise GeniferError(
+            f"the {where} has not enough memory ({str(error).splitlines()[0]}): lower {setting}, or make "
+            f"room ({shows} shows who uses it), and run the same command again"
+        ) from error

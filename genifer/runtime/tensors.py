@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,27 +19,39 @@ from genifer.runtime.files import whole_file
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write tensors and a JSON description; the file appears whole or not at all."""
+    """Write tensors, a JSON description and a checksum of both; the file appears whole or not at all."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = json.dumps(description)
+    metadata = {"genifer": described, "sha256": _checksum(on_cpu, described)}
     with whole_file(path) as temporary:
         try:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                temporary,
-                metadata={"genifer": json.dumps(description)},
-            )
+            save_file(on_cpu, temporary, metadata=metadata)
         except SafetensorError as error:
             # It stands for every error of writing, such as a full disk.
             raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and description; no code of the file is run.
+    """Read tensors and description, and hold them to their checksum; no code of the file is run.
 
     Raises:
         GeniferError: the file is missing, damaged, or not of this kind.
     """
     with _opened(path, kind) as (file, description):
-        return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+        if _checksum(tensors, metadata["genifer"]) != metadata["sha256"]:
+            raise ValueError("its checksum is wrong")
+        return tensors, description
+
+
+def _checksum(tensors: dict[str, Tensor], description: str) -> str:
+    """SHA-256 over the description and all tensors with their names, types and shapes."""
+    digest = hashlib.sha256(description.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_description(path: Path, kind: str) -> dict[str, Any]:
@@ -57,9 +70,11 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
                 return
     except FileNotFoundError:
         raise GeniferError(f"{path}: is missing; run the stage that makes it (snakemake does)") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise GeniferError(
-            f"{path}: is not a readable {kind} of genifer ({error}); delete it and run snakemake again"
+            f"{path}: is not a readable {kind} of genifer ({reason}); delete it, then run snakemake again "
+            "(or dvc checkout, where DVC has it)"
         ) from error
     raise GeniferError(f"{path}: holds a {description['kind']}, but a {kind} is needed here")
 

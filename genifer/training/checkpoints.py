@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def save_classifier(
 
 def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
     tensors, description = load_tensors(path, "classifier")
-    network = Classifier(**description["network"], n_classes=description["n_classes"])
+    with _built_from_description(path):
+        network = Classifier(**description["network"], n_classes=description["n_classes"])
+        normalization = Normalization(description["mean"], description["std"])
     load_state(network, tensors, path)
     network.to(device).to(memory_format=torch.channels_last)
-    return TrainedClassifier(network, Normalization(description["mean"], description["std"]).to(device))
+    return TrainedClassifier(network, normalization.to(device))
 
 
 def save_gan(
@@ -88,13 +91,25 @@ def save_gan(
 
 def load_gan(path: Path, device: torch.device) -> TrainedGan:
     tensors, description = load_tensors(path, "GAN")
-    generator = Generator(**description["generator"])
+    with _built_from_description(path):
+        generator = Generator(**description["generator"])
+        discriminator = Discriminator(**description["discriminator"])
+        n_classes_seen, ada_probability = description["n_classes_seen"], description["ada_probability"]
     load_state(generator, without_prefix("generator", tensors), path)
-    discriminator = Discriminator(**description["discriminator"])
     load_state(discriminator, without_prefix("discriminator", tensors), path)
     generator.to(device).to(memory_format=torch.channels_last)
     discriminator.to(device).to(memory_format=torch.channels_last)
-    return TrainedGan(generator, discriminator, description["n_classes_seen"], description["ada_probability"])
+    return TrainedGan(generator, discriminator, n_classes_seen, ada_probability)
+
+
+@contextmanager
+def _built_from_description(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GeniferError(
+            f"{path}: describes no network of this version of genifer ({error}); make it again with it"
+        ) from error
 
 
 def require_classes(path: Path, found: int, needed: int, what: str) -> None:

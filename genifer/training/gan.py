@@ -39,6 +39,7 @@ from genifer.nn.ada import AdaController, Amounts, augment, draw_amounts
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator, default_channels
+from genifer.runtime.seeds import stage_seed
 from genifer.training.checkpoints import (
     load_classifier,
     load_gan,
@@ -46,6 +47,7 @@ from genifer.training.checkpoints import (
     require_matching,
     save_gan,
 )
+from genifer.training.collapse import Collapse, Diversity
 from genifer.training.resume import Part
 from genifer.training.stage import Stage
 
@@ -171,7 +173,10 @@ def _train(
         "batches": shuffled,
         "rng": rng,
     }
-    with stage.steps(count, parts) as steps:
+    collapse = Collapse(stage.collapse_limit, count)
+    diversity = Diversity(gan, data, normalize, stage_seed(stage.seed, "diversity", stage.task))
+    parts["collapse"] = collapse
+    with stage.steps(count, parts, collapse.judge) as steps:
         for step in steps:
             batch = next(batches)
             scalars = gan.discriminator_step(batch, step)
@@ -182,6 +187,8 @@ def _train(
                     generator_step, settings.batch_size, settings.ema_half_life, ema_rampup_steps
                 )
                 update_average(averaged, gan.generator, decay)
+            if collapse.probes(step):
+                scalars["diversity"] = diversity(averaged)
             steps.record(step, scalars)
     save_gan(
         stage.output / "gan.safetensors",
@@ -349,6 +356,7 @@ class GanStep:
             "d_loss": loss.detach(),
             "d_real": real_logits.detach().mean(),
             "d_fake": fake_logits.detach().mean(),
+            "d_spread": torch.cat([real_logits, fake_logits]).detach().std(),
             "sign_of_d_real": sign,
         } | scalars
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import logging
+import pickle
 import random
 import shutil
 import signal
@@ -54,13 +55,41 @@ def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
     return states | {"random": _random_state()}
 
 
-def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any]) -> None:
-    for name, part in parts.items():
-        if isinstance(part, torch.Generator):
-            part.set_state(states[name])
-        else:
-            part.load_state_dict(states[name])
-    _set_random_state(states["random"])
+def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any], folder: Path) -> None:
+    """Give the parts of a training the states that were read from its ``folder``."""
+    try:
+        for name, part in parts.items():
+            if isinstance(part, torch.Generator):
+                part.set_state(states[name])
+            else:
+                part.load_state_dict(states[name])
+        _set_random_state(states["random"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise GeniferError(
+            f"{folder}: its files are of another version of genifer or PyTorch ({error}); delete "
+            "this folder to begin the training anew"
+        ) from error
+
+
+def not_finite(state: Any, name: str = "") -> str | None:
+    """Name of a tensor that holds infinities or no numbers, if there is one."""
+    tensors = dict(_float_tensors(state, name))
+    if not tensors:
+        return None
+    finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+    return next((name for name, sound in zip(tensors, finite, strict=True) if not sound), None)
+
+
+def _float_tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(state, torch.Tensor):
+        if state.is_floating_point():
+            yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _float_tensors(value, f"{name}: {key}" if name else str(key))
+    elif isinstance(state, list | tuple):
+        for index, value in enumerate(state):
+            yield from _float_tensors(value, f"{name}: {index}")
 
 
 def _random_state() -> dict[str, Any]:
@@ -98,11 +127,12 @@ class ResumeFiles:
     def write(self, step: int, state: Mapping[str, Any]) -> None:
         """Write the state after ``step`` steps, and delete all but the last two."""
         buffer = io.BytesIO()
+        header = {"belongs_to": self.belongs_to, "step": step}
+        buffer.write(json.dumps(header).encode() + b"\n")
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
-        header = {"belongs_to": self.belongs_to, "step": step, "sha256": hashlib.sha256(content).hexdigest()}
         with whole_file(self._path(step)) as temporary, temporary.open("wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
+            file.write(hashlib.sha256(content).hexdigest().encode() + b"\n")
             file.write(content)
         for path in self._newest_first()[KEPT:]:
             path.unlink()
@@ -111,19 +141,22 @@ class ResumeFiles:
         """Steps done and the state after them, of the newest file that reads and belongs here."""
         for path in self._newest_first():
             try:
-                header_line, content = path.read_bytes().split(b"\n", 1)
-                header = json.loads(header_line)
-                if hashlib.sha256(content).hexdigest() != header["sha256"]:
+                checksum, content = path.read_bytes().split(b"\n", 1)
+                if hashlib.sha256(content).hexdigest().encode() != checksum:
                     raise ValueError("its checksum is wrong")
+                header_line, state = content.split(b"\n", 1)
+                header = json.loads(header_line)
                 if header["belongs_to"] != self.belongs_to:
                     log.info("%s: not used, it belongs to %s", path, self._others(header["belongs_to"]))
                     continue
                 # Generators' states have to stay on the CPU; parts move what they load to their device.
-                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-                return header["step"], state
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                return header["step"], torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
                 log.info("%s: not used, it cannot be read (%s)", path, error)
         return None
+
+    def newest(self) -> Path | None:
+        return next(iter(self._newest_first()), None)
 
     def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

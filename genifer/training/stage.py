@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genifer.errors import GeniferError
 from genifer.runtime.device import autocast, configure
-from genifer.runtime.files import whole_file
 from genifer.runtime.progress import Progress
 from genifer.runtime.seeds import seeded_generator, stage_seed
-from genifer.training.resume import Clock, Part, ResumeFiles, Stop, restore_state, state_of
+from genifer.training.record import Record
+from genifer.training.resume import Clock, Part, ResumeFiles, Stop, not_finite, restore_state, state_of
 
 log = logging.getLogger(__name__)
 
-ROWS = 200
-"""Rows of a stage's metrics.csv, about; each holds means over the steps since the one before."""
-
 RESUME_EVERY = 5.0
 """Minutes between resume files, if nothing else is asked for."""
+
+COLLAPSE_LIMIT = 0.01
+"""Limit of `genifer.training.collapse.Collapse`, if nothing else is asked for."""
+
+BLOCKS = {
+    "pretrain_classifier": "pretrain_classifier",
+    "pretrain_gan": "gan",
+    "train_genifer": "genifer",
+    "train_gan": "gan",
+    "train_finetune": "finetune",
+    "train_joint": "joint",
+}
+"""Block of settings with each stage's batch size and learning rate."""
+
+Judge = Callable[[int, Mapping[str, float]], str | None]
+"""Looks at a step (counted from 0) and its scalars; returns what has gone wrong, if something has."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class Stage:
         output: folder for checkpoint, metrics, TensorBoard events and resume files.
         deterministic: whether to insist on algorithms that give the same bits every time.
         resume_every: minutes between resume files; 0 writes one after every step.
+        collapse_limit: below which a GAN has collapsed; 0 lets it go on.
         belongs_to: the settings and the checksums of the inputs that resume files are of.
     """
 
@@ -49,7 +64,12 @@ class Stage:
     precision: str
     deterministic: bool = False
     resume_every: float = RESUME_EVERY
+    collapse_limit: float = COLLAPSE_LIMIT
     belongs_to: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, task {self.task}, seed {self.seed}"
 
     def start(self) -> torch.Generator:
         """Set PyTorch up and return the generator of all of the stage's draws."""
@@ -61,14 +81,15 @@ class Stage:
         with autocast(self.device, self.precision):
             yield
 
-    def steps(self, count: int, parts: Mapping[str, Part]) -> Steps:
+    def steps(self, count: int, parts: Mapping[str, Part], judge: Judge | None = None) -> Steps:
         """The steps of the stage's loop.
 
         Args:
             parts: all that a step reads and changes: networks, optimisers, schedules, random generators,
                 positions in the data. They are what a resume file holds.
+            judge: looks at each step's scalars, beyond whether they are finite.
         """
-        return Steps(self, count, parts)
+        return Steps(self, count, parts, judge)
 
 
 class Steps:
@@ -77,23 +98,20 @@ class Steps:
     ``for step in steps`` counts from 0, or from where an interrupted run was; `record` takes each
     step's scalars; `finish`, when the checkpoint is written, ends the stage.
 
-    Scalars stay on the device and are averaged there; they are fetched for one of the
-    ``ROWS`` rows only, so that a step does not wait for the device.
+    A scalar or weight that is not finite, and what ``judge`` finds, end the training with a
+    `GeniferError`; a state with such weights is written to no file.
     """
 
-    def __init__(self, stage: Stage, count: int, parts: Mapping[str, Part]) -> None:
+    def __init__(self, stage: Stage, count: int, parts: Mapping[str, Part], judge: Judge | None) -> None:
         self.stage = stage
         self.count = count
         self.done = 0
-        self.steps_per_row = max(1, count // ROWS)
-        self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.parts: dict[str, Part] = {**parts, "record": self}
+        self.judge = judge
+        self.scalars = Record(count)
+        self.parts: dict[str, Part] = {**parts, "record": self.scalars}
         self.files = ResumeFiles(stage.output / "resume", stage.belongs_to)
         self.clock = Clock(stage.resume_every)
         self.stop = Stop()
-        self.title = f"{stage.name}, task {stage.task}, seed {stage.seed}"
 
     def __enter__(self) -> Steps:
         from genifer.runtime.tracking import TensorBoard
@@ -103,10 +121,10 @@ class Steps:
         found = self.files.read()
         if found is not None:
             self.done, state = found
-            restore_state(self.parts, state)
-            log.info("[%s] goes on after step %s", self.title, f"{self.done:,}")
+            restore_state(self.parts, state, self.files.folder)
+            log.info("[%s] goes on after step %s", self.stage.title, f"{self.done:,}")
         self.tensorboard = TensorBoard(self.stage.output / "tensorboard", self.done)
-        self.progress = Progress(self.title, self.count)
+        self.progress = Progress(self.stage.title, self.count)
         self.listening = self.stop.listening()
         self.listening.__enter__()
         self.clock.reset()
@@ -128,47 +146,72 @@ class Steps:
             yield step
             self.done = step + 1
             if self.stop.signal is not None or (self.clock.due() and self.done < self.count):
-                self.files.write(self.done, state_of(self.parts))
-                self.clock.reset()
+                self._save()
             if self.stop.signal is not None:
-                raise self.stop.interrupted(f"[{self.title}]", self.done)
+                raise self.stop.interrupted(f"[{self.stage.title}]", self.done)
+        self._sound_state()
 
-    def record(self, step: int, scalars: dict[str, Tensor]) -> None:
+    def record(self, step: int, scalars: Mapping[str, Tensor]) -> None:
         """Take the scalars of a step (counted from 0)."""
-        for name, value in scalars.items():
-            self.sums[name] = (
-                self.sums[name] + value.detach() if name in self.sums else value.detach().clone()
-            )
-            self.counts[name] = self.counts.get(name, 0) + 1
-        done = step + 1
-        if done % self.steps_per_row == 0 or done == self.count:
-            means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-            self.sums.clear()
-            self.counts.clear()
-            self.rows.append({"step": done, **means})
-            self.tensorboard.add(done, means)
-            self.progress.update(done, means)
+        self.scalars.add(step, scalars)
+        if self.scalars.due:
+            self._look()
         else:
-            self.progress.update(done, None)
+            self.progress.update(step + 1, None)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "sums": self.sums, "counts": self.counts}
+    def _look(self) -> None:
+        """Fetch the scalars of the last steps: are they sound? Complete rows go to TensorBoard."""
+        for step, scalars in self.scalars.fetch():
+            row = self.scalars.take(step, scalars)
+            odd = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
+            wrong = " and ".join(odd) or (self.judge(step, scalars) if self.judge is not None else None)
+            if wrong:
+                raise self._went_wrong(step + 1, wrong)
+            if row is not None:
+                self.tensorboard.add(step + 1, row)
+            self.progress.update(step + 1, row)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rows, self.counts = state["rows"], state["counts"]
-        self.sums = {name: total.to(self.stage.device) for name, total in state["sums"].items()}
+    def _sound_state(self) -> dict[str, Any]:
+        """The state of all parts, if it is one to go on from."""
+        self._look()
+        state = state_of(self.parts)
+        odd = not_finite(state)
+        if odd is not None:
+            raise self._went_wrong(self.done, f"{odd} is not finite")
+        return state
+
+    def _save(self) -> None:
+        state = self._sound_state()
+        try:
+            self.files.write(self.done, state)
+        except GeniferError as error:
+            if self.stop.signal is not None:
+                raise
+            log.warning("[%s] goes on without a resume file: %s", self.stage.title, error)
+        self.clock.reset()
+
+    def _went_wrong(self, step: int, what: str) -> GeniferError:
+        block = BLOCKS[self.stage.name]
+        kept = self.files.newest()
+        state = (
+            f"{kept} holds the last sound state, from which the same settings go on."
+            if kept is not None
+            else "No state was kept: the same settings begin anew."
+        )
+        if block == "gan":
+            rates = "gan.generator_learning_rate and gan.discriminator_learning_rate, or raise gan.r1_gamma"
+        else:
+            rates = f"{block}.optimizer.learning_rate"
+        precision = "" if self.stage.precision == "fp32" else ", or set runtime.precision: fp32"
+        return GeniferError(
+            f"[{self.stage.title}] went wrong at step {step:,}: {what}.\n"
+            f"{self.scalars.last_steps()}\n"
+            f"Nothing was written of it. {state} To begin anew, lower {rates}{precision}, and run the same "
+            "command again"
+        )
 
     def finish(self) -> None:
         """Write metrics.csv; what was only needed to go on is deleted."""
         stage = {"stage": self.stage.name, "seed": self.stage.seed, "task": self.stage.task}
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with (
-            whole_file(self.stage.output / "metrics.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            table = csv.DictWriter(file, [*stage, *names], lineterminator="\n")
-            table.writeheader()
-            table.writerows(
-                {**stage, **{name: f"{value:.6g}" for name, value in row.items()}} for row in self.rows
-            )
+        self.scalars.write(self.stage.output / "metrics.csv", stage)
         self.files.delete()

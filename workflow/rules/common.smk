@@ -25,10 +25,11 @@ EVALUATED = RUN.evaluation.split
 SPLITS = ["train", "test"] + (
     ["validation"] if RUN.data.validation_fraction > 0 else []
 )
-# Where a stage computes, and how often it saves its state, does not change its results, so
-# they are resources of the rules and no parameters.
+# Where a stage computes, how often it saves its state and when it gives up does not change its
+# results, so these are resources of the rules and no parameters.
 DEVICE = RUN.runtime.device
 RESUME_EVERY = str(RUN.runtime.resume_every)
+COLLAPSE_LIMIT = str(RUN.runtime.collapse_limit)
 
 DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
 NEEDS_DOWNLOAD = RUN.data.dataset == "cifar100" and RUN.data.archive is None

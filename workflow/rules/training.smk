@@ -112,12 +112,14 @@ else:
             gpu=1,
             device=DEVICE,
             resume_every=RESUME_EVERY,
+            collapse_limit=COLLAPSE_LIMIT,
         params:
             settings=settings_of("pretrain_gan"),
             folder=subpath(output.gan, parent=True),
         shell:
             """
             python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+                --collapse-limit {resources.collapse_limit} \
                 --data {input.data:q} \
                 --classifier {input.classifier:q} \
                 --output {params.folder:q} \
@@ -183,12 +185,14 @@ rule train_gan:
         gpu=1,
         device=DEVICE,
         resume_every=RESUME_EVERY,
+        collapse_limit=COLLAPSE_LIMIT,
     params:
         settings=settings_of("train_gan"),
         folder=subpath(output.gan, parent=True),
     shell:
         """
         python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+            --collapse-limit {resources.collapse_limit} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
             --old-gan {input.old_gan:q} \

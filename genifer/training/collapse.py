@@ -1,0 +1,139 @@
+"""Noticing a GAN that has collapsed: its training goes on, but nothing is learned any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from genifer.data.batches import Normalization, TaskData
+from genifer.nn.generator import Generator
+
+if TYPE_CHECKING:
+    from genifer.training.gan import GanStep
+
+WINDOWS = 20
+"""Equal parts of a training that are judged, each as a whole; the first is not."""
+SHORTEST_WINDOW = 100
+"""Steps."""
+
+LOSS_OF_THE_BLIND = 2 * math.log(2)
+"""Loss of a discriminator that cannot tell real from generated."""
+
+
+class Collapse:
+    """Judges a GAN by three figures, all of them about 1 in a sound training.
+
+    A GAN has collapsed when, over one window of its training, one of these is below the limit:
+
+    - ``diversity``, of the generator (see `Diversity`): its images of a class are all the same, or,
+      where it is above 1 / limit, have nothing in common with real ones,
+    - ``d_spread``, the standard deviation of the discriminator's logits in a batch: it says the
+      same of all images,
+    - ``d_loss``, relative to that of a discriminator that cannot tell: it has won, and does not
+      learn any more.
+
+    Args:
+        limit: 0 never judges.
+    """
+
+    def __init__(self, limit: float, steps: int) -> None:
+        self.limit = limit
+        self.window = max(steps // WINDOWS, SHORTEST_WINDOW)
+        self.values: dict[str, list[float]] = {}
+
+    def probes(self, step: int) -> bool:
+        """Whether diversity is to be measured at a step (counted from 0)."""
+        return (step + 1) % self.window == 0
+
+    def judge(self, step: int, scalars: Mapping[str, float]) -> str | None:
+        """Enter the scalars of a step (counted from 0); says what has collapsed, if something has."""
+        for name in ("d_loss", "d_spread", "diversity"):
+            if name in scalars:
+                self.values.setdefault(name, []).append(scalars[name])
+        if not self.probes(step):
+            return None
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        self.values.clear()
+        if step < self.window:
+            return None
+        over = f"over the last {self.window:,} steps; runtime.collapse_limit is {self.limit:g}"
+        if not self.limit <= means["diversity"] <= 1 / max(self.limit, 1e-30):
+            return (
+                "the generator has collapsed: its images of a class differ "
+                f"{means['diversity']:.3g} times as much as real ones {over}"
+            )
+        if means["d_spread"] < self.limit:
+            return (
+                "the discriminator has collapsed: its logits have a standard deviation of "
+                f"{means['d_spread']:.3g} {over}"
+            )
+        if means["d_loss"] / LOSS_OF_THE_BLIND < self.limit:
+            return (
+                "the discriminator has won and the generator does not follow: its loss is "
+                f"{means['d_loss'] / LOSS_OF_THE_BLIND:.3g} of that of one which cannot tell {over}"
+            )
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": {name: list(values) for name, values in self.values.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.values = state["values"]
+
+
+class Diversity:
+    """How much generated images of one class differ, relative to real ones.
+
+    The figure is the mean distance between the features (at the matching stage) of two generated
+    images of a class, divided by that of two real ones; for old classes the old generator's images
+    stand for real ones, as in the training. Always the same classes and latents are compared,
+    half a batch of pairs, which have random numbers of their own.
+    """
+
+    def __init__(self, gan: GanStep, data: TaskData, normalize: Normalization, seed: int) -> None:
+        self.gan = gan
+        device = data.images.device
+        rng = torch.Generator(device).manual_seed(seed)
+        generator, held = gan.generator, gan.distillation
+        pairs = gan.settings.batch_size // 2
+        n_old = pairs // 2 if held is not None else 0
+        old = torch.randint(max(data.n_old, 1), (n_old,), generator=rng, device=device)
+        first = torch.randint(len(data.labels), (pairs - n_old,), generator=rng, device=device)
+        second = torch.stack([self._another(data.labels, int(index), rng) for index in first])
+        self.labels = torch.cat([old, data.labels[first]]).repeat(2)
+        self.z = torch.randn(2 * pairs, generator.latent_dim, generator=rng, device=device)
+        self.noise = generator.draw_noise(2 * pairs, rng)
+
+        with torch.no_grad(), gan.stage.autocast():
+            images = normalize(data.images[torch.cat([first, second])])
+            real = gan.features(images).float().chunk(2)
+            distances = [_distances(*real)]
+            if held is not None and n_old:
+                is_old = torch.cat([torch.arange(n_old), pairs + torch.arange(n_old)]).to(device)
+                noise = [noise[is_old] for noise in self.noise]
+                made = held.generator(self.z[is_old], self.labels[is_old], noise).float()
+                distances.append(_distances(*gan.seen(made, None).float().chunk(2)))
+        self.of_real = torch.cat(distances).mean()
+
+    @torch.no_grad()
+    def __call__(self, generator: Generator) -> Tensor:
+        with self.gan.stage.autocast():
+            made = generator(self.z, self.labels, self.noise).float()
+            features = self.gan.seen(made, None).float()
+        return _distances(*features.chunk(2)).mean() / self.of_real
+
+    @staticmethod
+    def _another(labels: Tensor, index: int, rng: torch.Generator) -> Tensor:
+        """Another image of the same class, where there is one."""
+        same = torch.nonzero(labels == labels[index]).squeeze(1)
+        others = same[same != index]
+        others = others if len(others) else same
+        return others[torch.randint(len(others), (), generator=rng, device=labels.device)]
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).flatten(1).norm(dim=1)
