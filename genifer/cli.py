@@ -145,6 +145,39 @@ def check(config: Config = None, settings: Slice = None, device: Device = None) 
 
 
 @app.command()
+def doctor(
+    config: Annotated[Path, typer.Option("--config", help="Run file of the run to come.")] = Path(
+        "config/config.yaml"
+    ),
+    device: Device = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+) -> None:
+    """Check the machine before a long run: GPU, data, disk, and the hours that it will take.
+
+    A line a check; exits with 1 where something would stop the run.
+    """
+    import json
+    from dataclasses import asdict
+
+    from genifer.doctor import examine
+
+    loaded = load_settings(config)
+    findings = []
+    for finding in examine(loaded, device or loaded.runtime.device):
+        findings.append(finding)
+        if not as_json:
+            color = {"ok": "green", "note": "yellow", "stop": "red"}[finding.verdict]
+            typer.echo(
+                f"{typer.style(f'{finding.verdict:4}', fg=color)}  {finding.check:8} {finding.message}"
+            )
+    stops = any(finding.verdict == "stop" for finding in findings)
+    if as_json:
+        checks = [asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"run": loaded.run, "ok": not stops, "checks": checks}, indent=2))
+    raise typer.Exit(int(stops))
+
+
+@app.command()
 def download_data(
     output: Annotated[Path, typer.Option("--output", help="Where the archive goes.")],
     config: Config = None,

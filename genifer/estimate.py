@@ -1,0 +1,146 @@
+"""What a run will take, before it starts: hours from a few timed steps, bytes from the networks' sizes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from genifer.config import RunSettings
+from genifer.data.batches import Normalization, TaskData
+from genifer.nn.classifier import Classifier
+from genifer.training.gan import GanStep, gan_batches, gan_data, new_gan
+from genifer.training.resume import KEPT
+from genifer.training.stage import Stage
+
+IMAGES_IN = {"cifar100": 60_000, "digits": 1_797}
+
+TIMED_SECONDS = 1.0
+"""Steps are repeated for so long, but at least one and at most `MOST_STEPS`, after one to warm up."""
+MOST_STEPS = 10
+
+JOB_SECONDS = 5.0
+"""Start of a job, and its evaluation or plot: seen on 2 cores."""
+
+TEACHER = 4 / 3
+"""The teacher's forward pass adds a third to a step of the next task."""
+
+
+def training_hours(settings: RunSettings, device: torch.device) -> float:
+    """Hours that a whole run takes on a device, one job after the other."""
+    stage = Stage("pretrain_gan", 0, 0, Path(), device, settings.runtime.precision)
+    rng = stage.start()
+    tasks = settings.scenario.tasks
+    size, channels = settings.data.image_size, settings.data.channels
+    network = settings.classifier
+    classifier = Classifier(network.architecture, network.width, channels, sum(tasks)).to(device)
+    classifier.to(memory_format=torch.channels_last)
+
+    def of_classifier(batch_size: int) -> float:
+        images = torch.randn(batch_size, channels, size, size, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+
+        def step() -> None:
+            with stage.autocast():
+                logits = classifier(images)
+            F.cross_entropy(logits.float(), labels).backward()
+
+        return _seconds(step, device)
+
+    later = len(tasks) - 1 - settings.start.task
+    seconds = 0.0
+    if settings.start.classifier is None:
+        first = settings.pretrain_classifier
+        seconds += first.steps * of_classifier(first.batch_size)
+    for name, bound in (("finetune", settings.finetune), ("joint", settings.joint)):
+        if name in settings.methods and later:
+            seconds += later * bound.steps * of_classifier(bound.batch_size)
+    if "genifer" in settings.methods and later:
+        seconds += later * settings.genifer.steps * of_classifier(settings.genifer.batch_size) * TEACHER
+        gan_steps = settings.train_gan.steps * (later - 1)
+        if settings.start.gan is None:
+            gan_steps += settings.pretrain_gan.steps
+        seconds += gan_steps * _seconds(_gan_step(settings, classifier, stage, rng), device)
+    jobs = 1 + later * (2 * len(settings.methods) + 1)
+    return len(settings.seeds) * (seconds + jobs * JOB_SECONDS) / 3600
+
+
+def _gan_step(
+    settings: RunSettings, classifier: Classifier, stage: Stage, rng: torch.Generator
+) -> Callable[[], None]:
+    channels, size, n_classes = settings.data.channels, settings.data.image_size, sum(settings.scenario.tasks)
+    n = settings.gan.batch_size
+    data = TaskData(
+        torch.zeros(n, channels, size, size, dtype=torch.uint8, device=stage.device),
+        torch.zeros(n, dtype=torch.int64, device=stage.device),
+        (n_classes,),
+        0,
+        (0.5,) * channels,
+        (0.5,) * channels,
+        (),
+    )
+    generator, discriminator = new_gan(
+        settings.gan, settings.generator, settings.discriminator, classifier, n_classes, data.images
+    )
+    gan = GanStep(settings.gan, generator, discriminator, classifier, stage, settings.gan.ada.probability)
+    normalize = Normalization(data.mean, data.std).to(stage.device)
+    batches = gan_batches(gan, gan_data(gan, data, rng), normalize)
+
+    def step() -> None:
+        batch = next(batches)
+        gan.discriminator_step(batch, 1)
+        gan.generator_step(batch)
+
+    return step
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    """Median time of a step, after one to warm up."""
+
+    def timed() -> float:
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    timed()
+    times = [timed()]
+    while sum(times) < TIMED_SECONDS and len(times) < MOST_STEPS:
+        times.append(timed())
+    return statistics.median(times)
+
+
+def bytes_needed(settings: RunSettings) -> int:
+    """Bytes of a run's results: prepared images (where their number is known), checkpoints, resume files."""
+    tasks, channels, size = settings.scenario.tasks, settings.data.channels, settings.data.image_size
+    needed = IMAGES_IN.get(settings.data.dataset, 0) * channels * size**2
+    with torch.device("meta"):
+        network = settings.classifier
+        classifier = Classifier(network.architecture, network.width, channels, sum(tasks))
+        generator, discriminator = new_gan(
+            settings.gan,
+            settings.generator,
+            settings.discriminator,
+            classifier,
+            sum(tasks),
+            torch.empty(1, channels, size, size),
+        )
+    classifiers = 1 + len(settings.methods) * (len(tasks) - 1)
+    needed += len(settings.seeds) * classifiers * _bytes(classifier)
+    # Weights and one or two moments; of the generator also the running average.
+    resumed = 3 * _bytes(classifier)
+    if "genifer" in settings.methods:
+        needed += len(settings.seeds) * (len(tasks) - 1) * (_bytes(generator) + _bytes(discriminator))
+        resumed = max(resumed, 4 * _bytes(generator) + 3 * _bytes(discriminator))
+    return needed + KEPT * resumed
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
