@@ -178,6 +178,25 @@ def doctor(
 
 
 @app.command()
+def bench(
+    config: Annotated[Path, typer.Option("--config", help="Run file whose sizes are taken.")] = Path(
+        "config/config.yaml"
+    ),
+    device: Device = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each thing is timed.")] = 7,
+    folder: Annotated[Path, typer.Option("--folder", help="Where files are written.")] = Path(),
+) -> None:
+    """Time the writing and reading of resume files and checkpoints."""
+    from genifer.bench import bench_checkpoint
+    from genifer.runtime.device import pick_device
+
+    loaded = load_settings(config)
+    for timing in bench_checkpoint(loaded, pick_device(device or loaded.runtime.device), repeats, folder):
+        spread = f"({timing.fastest:.3f} to {timing.slowest:.3f})"
+        typer.echo(f"{timing.what:20} {timing.median:8.3f} s {spread}  {timing.note}")
+
+
+@app.command()
 def download_data(
     output: Annotated[Path, typer.Option("--output", help="Where the archive goes.")],
     config: Config = None,

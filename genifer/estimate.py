@@ -34,12 +34,9 @@ TEACHER = 4 / 3
 def training_hours(settings: RunSettings, device: torch.device) -> float:
     """Hours that a whole run takes on a device, one job after the other."""
     stage = Stage("pretrain_gan", 0, 0, Path(), device, settings.runtime.precision)
-    rng = stage.start()
     tasks = settings.scenario.tasks
     size, channels = settings.data.image_size, settings.data.channels
-    network = settings.classifier
-    classifier = Classifier(network.architecture, network.width, channels, sum(tasks)).to(device)
-    classifier.to(memory_format=torch.channels_last)
+    classifier = new_classifier(settings, device)
 
     def of_classifier(batch_size: int) -> float:
         images = torch.randn(batch_size, channels, size, size, device=device)
@@ -66,14 +63,24 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
         gan_steps = settings.train_gan.steps * (later - 1)
         if settings.start.gan is None:
             gan_steps += settings.pretrain_gan.steps
-        seconds += gan_steps * _seconds(_gan_step(settings, classifier, stage, rng), device)
+        seconds += gan_steps * _seconds(gan_at_work(settings, stage)[1], device)
     jobs = 1 + later * (2 * len(settings.methods) + 1)
     return len(settings.seeds) * (seconds + jobs * JOB_SECONDS) / 3600
 
 
-def _gan_step(
-    settings: RunSettings, classifier: Classifier, stage: Stage, rng: torch.Generator
-) -> Callable[[], None]:
+def new_classifier(settings: RunSettings, device: torch.device) -> Classifier:
+    """The untrained classifier of all classes."""
+    network = settings.classifier
+    classifier = Classifier(
+        network.architecture, network.width, settings.data.channels, sum(settings.scenario.tasks)
+    )
+    return classifier.to(device).to(memory_format=torch.channels_last)
+
+
+def gan_at_work(settings: RunSettings, stage: Stage) -> tuple[GanStep, Callable[[], None]]:
+    """A new GAN of the first task, on images that are all black, and a step of its training."""
+    rng = stage.start()
+    classifier = new_classifier(settings, stage.device)
     channels, size, n_classes = settings.data.channels, settings.data.image_size, sum(settings.scenario.tasks)
     n = settings.gan.batch_size
     data = TaskData(
@@ -97,7 +104,7 @@ def _gan_step(
         gan.discriminator_step(batch, 1)
         gan.generator_step(batch)
 
-    return step
+    return gan, step
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -122,8 +129,7 @@ def bytes_needed(settings: RunSettings) -> int:
     tasks, channels, size = settings.scenario.tasks, settings.data.channels, settings.data.image_size
     needed = IMAGES_IN.get(settings.data.dataset, 0) * channels * size**2
     with torch.device("meta"):
-        network = settings.classifier
-        classifier = Classifier(network.architecture, network.width, channels, sum(tasks))
+        classifier = new_classifier(settings, torch.device("meta"))
         generator, discriminator = new_gan(
             settings.gan,
             settings.generator,

@@ -22,7 +22,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
     """Write tensors, a JSON description and a checksum of both; the file appears whole or not at all."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps(description)
-    metadata = {"genifer": described, "sha256": _checksum(on_cpu, described)}
+    # In one entry: safetensors writes several in any order, and the same content shall be the same bytes.
+    metadata = {"genifer": f"{_checksum(on_cpu, described)} {described}"}
     with whole_file(path) as temporary:
         try:
             save_file(on_cpu, temporary, metadata=metadata)
@@ -39,10 +40,16 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """
     with _opened(path, kind) as (file, description):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-        if _checksum(tensors, metadata["genifer"]) != metadata["sha256"]:
+        checksum, described = _metadata(file)
+        if _checksum(tensors, described) != checksum:
             raise ValueError("its checksum is wrong")
         return tensors, description
+
+
+def _metadata(file: Any) -> tuple[str, str]:
+    """Checksum and description of an open file."""
+    checksum, described = (file.metadata() or {})["genifer"].split(" ", 1)
+    return checksum, described
 
 
 def _checksum(tensors: dict[str, Tensor], description: str) -> str:
@@ -64,7 +71,7 @@ def load_description(path: Path, kind: str) -> dict[str, Any]:
 def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})["genifer"])
+            description = json.loads(_metadata(file)[1])
             if description["kind"] == kind:
                 yield file, description
                 return
