@@ -6,67 +6,27 @@ import io
 import logging
 import random
 import shutil
-import signal
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from commands import TINY, call, merged
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from in_process import genifer, run
 from PIL import Image
 from safetensors.torch import load_file
 
-from genifer import cli
 from genifer.config import RunSettings
 
-SECONDS = 60
 DAMAGED = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-@contextmanager
-def no_hang() -> Iterator[None]:
-    def late(_: int, __: FrameType | None) -> None:
-        raise AssertionError(f"took longer than {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def genifer(*arguments: str | Path) -> int:
-    """A command in this process; an exception that gets out of it fails the test."""
-    argv = sys.argv
-    sys.argv = ["genifer", *map(str, arguments)]
-    try:
-        with no_hang():
-            cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-        torch.set_flush_denormal(False)
-    return 0
-
-
-def run(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
-    """Exit code and messages of a command."""
-    code = genifer(*arguments)
-    return code, capture.readouterr().err
 
 
 def damage(content: bytes, seed: int) -> bytes:
@@ -307,7 +267,6 @@ def interrupted(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
     stop_after = """
 import sys
-from genifer import cli
 from genifer.training import resume
 steps = []
 due = resume.Clock.due

@@ -7,6 +7,7 @@ task before, as genifer does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from genifer.training.checkpoints import load_classifier, require_classes, save_
 from genifer.training.optimizers import make_optimizer
 from genifer.training.resume import Part
 from genifer.training.stage import Stage
+
+log = logging.getLogger(__name__)
 
 
 def pretrain_classifier(
@@ -65,6 +68,8 @@ def train_on_images(
     is the joint bound (the only training that opens files of other tasks).
     """
     rng = stage.start()
+    if len(data_paths) > 1:
+        log.info("[%s] the joint bound: trains on the images of all tasks so far", stage.title)
     data = load_task_data(data_paths, stage.device)
     classifier = load_classifier(old_classifier_path, stage.device).network
     require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
