@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Files of tests side by side, each on one thread: PyTorch's threads would wait for each other.
+PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo record test test-slow lint format settings pictures
 
@@ -29,10 +31,10 @@ record: $(INSTALLED)
 	$(RUN) genifer record --config $(CONFIG)
 
 test: $(INSTALLED)
-	$(RUN) pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(RUN) pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check genifer tests
