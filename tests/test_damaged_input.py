@@ -266,7 +266,7 @@ def interrupted(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = merged(TINY, {"runtime": {"deterministic": True, "resume_every": 0}})
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
     stop_after = """
-import sys
+from genifer.cli import main
 from genifer.training import resume
 steps = []
 due = resume.Clock.due
@@ -276,7 +276,7 @@ def stopping(self):
         raise KeyboardInterrupt
     return due(self)
 resume.Clock.due = stopping
-cli.main()
+main()
 """
     command = [
         "pretrain-classifier",
@@ -285,8 +285,9 @@ cli.main()
         "--data",
         sound / "data/task_0_train.safetensors",
     ]
-    assert call([sys.executable, "-c", stop_after, *command, "--output", "stopped"], folder).returncode
-    assert len(list((folder / "stopped" / "resume").iterdir())) == 2
+    done = call([sys.executable, "-c", stop_after, *command, "--output", "stopped"], folder)
+    assert done.returncode, done.stderr
+    assert len(list((folder / "stopped" / "resume").glob("*"))) == 2, done.stderr
     done = call(["genifer", *command, "--output", "whole"], folder)
     assert done.returncode == 0, done.stderr
     return folder
