@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from genifer.config import EvaluationSettings
 from genifer.data.batches import load_task_data
 from genifer.errors import GeniferError
-from genifer.evaluation.tables import COLUMNS
+from genifer.evaluation import COLUMNS
 from genifer.runtime.device import configure
 from genifer.runtime.files import whole_file
 from genifer.training.checkpoints import load_classifier
@@ -50,9 +50,10 @@ def evaluate(
             normalized = trained.normalization(images).contiguous(memory_format=torch.channels_last)
             correct += (classifier(normalized).argmax(1) == labels).sum()
         n_test, n_correct = len(data.labels), int(correct)
-        rows.append(
-            [method, seed, len(data_paths) - 1, eval_task, data.n_new, n_test, n_correct, n_correct / n_test]
-        )
+        accuracy = f"{n_correct / n_test:.6f}"
+        rows.append([method, seed, len(data_paths) - 1, eval_task, data.n_new, n_test, n_correct, accuracy])
         log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
-    with whole_file(output) as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False, float_format="%.6f")
+    with whole_file(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(rows)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from genifer.evaluation import COLUMNS
 from genifer.runtime.files import whole_file
-
-COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
 
 FIRST_TASK = "first_task"
 """In place of a method: the evaluation after task 0, which all methods share."""

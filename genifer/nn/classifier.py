@@ -6,11 +6,13 @@ ReLU), 6 the pooled features.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from genifer.config import POOLED
 
@@ -135,6 +137,20 @@ class Classifier(nn.Module):
         """Features of a stage and the logits, in one pass, from an input that is at stage ``start``."""
         features = self.features(x, stage, start=start)
         return features, self(features, start=stage)
+
+    def folded(self) -> Classifier:
+        """A frozen copy in evaluation mode, whose batch norms are part of the convolutions before them.
+
+        Then they are a scale and a shift of each channel, and one pass over memory less.
+        """
+        twin = copy.deepcopy(self).eval().requires_grad_(False)
+        for module in list(twin.modules()):
+            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")):
+                of_conv, of_norm = module._modules.get(conv), module._modules.get(norm)
+                if isinstance(of_conv, nn.Conv2d) and isinstance(of_norm, nn.BatchNorm2d):
+                    module._modules[conv] = fuse_conv_bn_eval(of_conv, of_norm)
+                    module._modules[norm] = nn.Identity()
+        return twin
 
     def freeze_stages(self, count: int) -> None:
         """Keep the weights of the first stages: 1 is the stem, 2 to 5 the groups (as in the published code,

@@ -36,7 +36,8 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
     if deterministic:
         # cuBLAS is deterministic with workspaces of a fixed size only; it reads this when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone takes a second
+        torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(True)
 
 

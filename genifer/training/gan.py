@@ -282,7 +282,7 @@ class GanStep:
         self.stage = stage
         self.generator = generator.to(stage.device).to(memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(stage.device).to(memory_format=torch.channels_last).train()
-        self.classifier = classifier.eval().requires_grad_(False)
+        self.classifier = classifier.folded().to(memory_format=torch.channels_last)
         self.distillation = distillation
         ada = settings.ada
         self.ada = AdaController(

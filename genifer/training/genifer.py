@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genifer.config import GeniferSettings
-from genifer.data.batches import Normalization, ShuffledBatches, load_task_data, random_crop_and_flip
+from genifer.data.batches import (
+    Normalization,
+    ShuffledBatches,
+    TaskData,
+    load_task_data,
+    random_crop_and_flip,
+)
 from genifer.losses import divergence, feature_distillation, logit_distance, output_distillation
 from genifer.nn.classifier import Classifier
 from genifer.nn.generator import Generator
@@ -39,50 +45,82 @@ def train_genifer(
     trained = load_classifier(old_classifier_path, stage.device)
     classifier, normalize = trained.network, trained.normalization
     require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
-    old_classifier = copy.deepcopy(classifier).requires_grad_(False)
+    old_classifier = copy.deepcopy(classifier)
     classifier.grow(data.n_new)
-    classifier.freeze_stages(settings.frozen_stages)
-    n_replayed = settings.replayed(data.n_old, data.n_new)
-
-    # The teacher's batch norm sees the batch, as in the paper, unless it is frozen.
-    old_classifier.train(not settings.freeze_old_batch_norm)
-    classifier.train()
-    optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
-    batches = ShuffledBatches(data, settings.batch_size - n_replayed, rng)
-    parts: dict[str, Part] = {
-        "classifier": classifier,
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "batches": batches,
-        "rng": rng,
-    }
-    with stage.steps(settings.steps, parts) as steps:
+    training = ReplayTraining(stage, settings, classifier, old_classifier, generator, data, normalize, rng)
+    with stage.steps(settings.steps, training.parts) as steps:
         for step in steps:
-            pixels, labels = next(batches)
-            with stage.autocast():
-                asked = torch.randint(data.n_old, (n_replayed,), generator=rng, device=stage.device)
-                replayed = replay(generator, asked, normalize, rng)
-                real = normalize(pixels)
-                if settings.augment_replay and generator.stage == 0:
-                    both = random_crop_and_flip(
-                        torch.cat([replayed, real]), settings.crop_padding, settings.horizontal_flip, rng
-                    )
-                    replayed, real = both[:n_replayed], both[n_replayed:]
-                else:
-                    real = random_crop_and_flip(real, settings.crop_padding, settings.horizontal_flip, rng)
-                losses = next_task_losses(
-                    classifier, old_classifier, replayed, real, labels, settings, generator.stage
-                )
-            optimizer.zero_grad()
-            losses.loss.backward()
-            optimizer.step()
-            schedule.step(
-                settings.distillation_weight * losses.distillation
-                + settings.feature_distillation_weight * losses.feature_distillation
-            )
-            steps.record(step, losses._asdict())
+            steps.record(step, training.step())
     save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
     steps.finish()
+
+
+class ReplayTraining:
+    """The training of a classifier on new and replayed images, step by step.
+
+    Args:
+        classifier: of all classes so far, new ones included.
+        old_classifier: as it was before this task: the teacher.
+        generator: of the task before, frozen.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: GeniferSettings,
+        classifier: Classifier,
+        old_classifier: Classifier,
+        generator: Generator,
+        data: TaskData,
+        normalize: Normalization,
+        rng: torch.Generator,
+    ) -> None:
+        classifier.freeze_stages(settings.frozen_stages)
+        self.stage, self.settings, self.rng = stage, settings, rng
+        self.n_old = data.n_old
+        self.n_replayed = settings.replayed(data.n_old, data.n_new)
+        self.classifier = classifier.train()
+        # The teacher's batch norm sees the batch, as in the paper, unless it is frozen.
+        self.old_classifier = old_classifier.requires_grad_(False).train(not settings.freeze_old_batch_norm)
+        self.generator, self.normalize = generator, normalize
+        self.optimizer, self.schedule = make_optimizer(
+            settings.optimizer, classifier.parameters(), settings.steps
+        )
+        self.batches = ShuffledBatches(data, settings.batch_size - self.n_replayed, rng)
+        self.parts: dict[str, Part] = {
+            "classifier": classifier,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "batches": self.batches,
+            "rng": rng,
+        }
+
+    def step(self) -> dict[str, Tensor]:
+        """One step of the optimiser; returns its losses."""
+        pixels, labels = next(self.batches)
+        settings, rng, n_replayed = self.settings, self.rng, self.n_replayed
+        with self.stage.autocast():
+            asked = torch.randint(self.n_old, (n_replayed,), generator=rng, device=self.stage.device)
+            replayed = replay(self.generator, asked, self.normalize, rng)
+            real = self.normalize(pixels)
+            if settings.augment_replay and self.generator.stage == 0:
+                both = random_crop_and_flip(
+                    torch.cat([replayed, real]), settings.crop_padding, settings.horizontal_flip, rng
+                )
+                replayed, real = both[:n_replayed], both[n_replayed:]
+            else:
+                real = random_crop_and_flip(real, settings.crop_padding, settings.horizontal_flip, rng)
+            losses = next_task_losses(
+                self.classifier, self.old_classifier, replayed, real, labels, settings, self.generator.stage
+            )
+        self.optimizer.zero_grad()
+        losses.loss.backward()
+        self.optimizer.step()
+        self.schedule.step(
+            settings.distillation_weight * losses.distillation
+            + settings.feature_distillation_weight * losses.feature_distillation
+        )
+        return losses._asdict()
 
 
 @torch.no_grad()

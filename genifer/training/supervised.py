@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from genifer.config import ClassifierSettings, TrainingSettings
 from genifer.data.batches import (
@@ -80,32 +81,54 @@ def train_on_images(
 def _fit(
     stage: Stage, settings: TrainingSettings, classifier: Classifier, data: TaskData, rng: torch.Generator
 ) -> None:
-    normalize = Normalization(data.mean, data.std).to(stage.device)
-    classifier.freeze_stages(settings.frozen_stages)
-    optimizer, schedule = make_optimizer(settings.optimizer, classifier.parameters(), settings.steps)
-    batches = ShuffledBatches(data, settings.batch_size, rng)
-    classifier.train()
-    parts: dict[str, Part] = {
-        "classifier": classifier,
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "batches": batches,
-        "rng": rng,
-    }
-    with stage.steps(settings.steps, parts) as steps:
+    training = ImageTraining(stage, settings, classifier, data, rng)
+    with stage.steps(settings.steps, training.parts) as steps:
         for step in steps:
-            pixels, labels = next(batches)
-            images = random_crop_and_flip(
-                normalize(pixels), settings.crop_padding, settings.horizontal_flip, rng
-            )
-            with stage.autocast():
-                logits = classifier(images.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step(loss)
-            accuracy = (logits.argmax(1) == labels).float().mean()
-            steps.record(step, {"loss": loss, "accuracy": accuracy})
+            steps.record(step, training.step())
     save_classifier(stage.output / "classifier.safetensors", classifier, data.task, data.mean, data.std)
     steps.finish()
+
+
+class ImageTraining:
+    """The training of a classifier on a task's images, step by step."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: TrainingSettings,
+        classifier: Classifier,
+        data: TaskData,
+        rng: torch.Generator,
+    ) -> None:
+        classifier.freeze_stages(settings.frozen_stages)
+        self.stage, self.settings, self.rng = stage, settings, rng
+        self.classifier = classifier.train()
+        self.normalize = Normalization(data.mean, data.std).to(stage.device)
+        self.optimizer, self.schedule = make_optimizer(
+            settings.optimizer, classifier.parameters(), settings.steps
+        )
+        self.batches = ShuffledBatches(data, settings.batch_size, rng)
+        self.parts: dict[str, Part] = {
+            "classifier": classifier,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "batches": self.batches,
+            "rng": rng,
+        }
+
+    def step(self) -> dict[str, Tensor]:
+        """One step of the optimiser; returns its scalars."""
+        pixels, labels = next(self.batches)
+        settings = self.settings
+        images = random_crop_and_flip(
+            self.normalize(pixels), settings.crop_padding, settings.horizontal_flip, self.rng
+        )
+        with self.stage.autocast():
+            logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step(loss)
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return {"loss": loss, "accuracy": accuracy}
