@@ -9,6 +9,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,23 +178,72 @@ def doctor(
     raise typer.Exit(int(stops))
 
 
+class Benchmark(StrEnum):
+    """What `genifer bench` measures."""
+
+    GAN = "gan"
+    CLASSIFIER = "classifier"
+    NEXT_TASK = "next-task"
+    CHECKPOINT = "checkpoint"
+    ALL = "all"
+
+
 @app.command()
 def bench(
+    what: Annotated[Benchmark, typer.Argument(help="What to measure.")] = Benchmark.ALL,
     config: Annotated[Path, typer.Option("--config", help="Run file whose sizes are taken.")] = Path(
         "config/config.yaml"
     ),
     device: Device = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each thing is timed.")] = 7,
-    folder: Annotated[Path, typer.Option("--folder", help="Where files are written.")] = Path(),
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="fp32, tf32 or bf16; instead of runtime.precision.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in each repeat.")] = 3,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often all is timed.")] = 5,
+    ada_p: Annotated[
+        float | None,
+        typer.Option("--ada-p", min=0, max=1, help="Fixed probability of augmentation.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
-    """Time the writing and reading of resume files and checkpoints."""
-    from genifer.bench import bench_checkpoint
-    from genifer.runtime.device import pick_device
+    """Measure training steps at a run's sizes: speed, operations, memory, time by part."""
+    import json
+    from dataclasses import asdict
+
+    from genifer.bench import Bench
+    from genifer.runtime.device import configure, pick_device
 
     loaded = load_settings(config)
-    for timing in bench_checkpoint(loaded, pick_device(device or loaded.runtime.device), repeats, folder):
-        spread = f"({timing.fastest:.3f} to {timing.slowest:.3f})"
-        typer.echo(f"{timing.what:20} {timing.median:8.3f} s {spread}  {timing.note}")
+    precision = precision or loaded.runtime.precision
+    if precision not in ("fp32", "tf32", "bf16"):
+        raise GeniferError(f"--precision: {precision} is none of fp32, tf32, bf16")
+    picked = pick_device(device or loaded.runtime.device)
+    configure(picked, precision)
+    measuring = Bench(loaded, picked, precision, steps, repeats, ada_p)
+    if not as_json:
+        typer.echo(f"run {loaded.run} on {picked.type}, {precision}; median of {repeats} x {steps} steps\n")
+    everything = []
+    for figures in getattr(measuring, what.value.replace("-", "_"))():
+        everything.append(asdict(figures))
+        if as_json:
+            continue
+        typer.echo(
+            f"{figures.name:27} {1000 * figures.seconds:9.1f} ms "
+            f"({1000 * figures.fastest:.1f} to {1000 * figures.slowest:.1f})  {figures.note}"
+        )
+        if figures.images:
+            typer.echo(
+                f"{'':27} {figures.images / figures.seconds:9.1f} images/s, {figures.operations / 1e9:.1f} G "
+                f"operations, {figures.peak_share:.0%} of the peak, {figures.memory / 1e9:.2f} GB"
+            )
+        for part, seconds in figures.parts.items():
+            typer.echo(f"{'':27} {1000 * seconds:9.1f} ms {part}")
+    if as_json:
+        about = {"run": loaded.run, "device": picked.type, "precision": precision}
+        typer.echo(json.dumps(about | {"figures": everything}, indent=2))
 
 
 @app.command()
