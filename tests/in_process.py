@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -50,3 +51,14 @@ def run(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
     """Exit code and messages of a command."""
     code = genifer(*arguments)
     return code, capture.readouterr().err
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """As a disk that has no room for more: the operating system refuses to write on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

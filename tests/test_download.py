@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from in_process import files_no_larger_than
 
 from genifer.data.download import download_cifar100
 from genifer.errors import GeniferError
@@ -87,6 +88,18 @@ def test_what_arrives_corrupt_is_deleted(server: Server, tmp_path: Path) -> None
     with pytest.raises(GeniferError, match="corrupt"):
         download_cifar100(tmp_path / "a.tar.gz", MD5, url(server))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_what_arrived(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    with (
+        files_no_larger_than(5000),
+        pytest.raises(GeniferError, match=r"download failed.*5,000 bytes are kept"),
+    ):
+        download_cifar100(target, MD5, url(server))
+    assert not target.exists()
+    download_cifar100(target, MD5, url(server))
+    assert target.read_bytes() == CONTENT
 
 
 def test_no_network_is_one_message(tmp_path: Path) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import resource
 import shutil
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import TINY, merged
-from in_process import genifer, run
+from in_process import files_no_larger_than, genifer, run
 from PIL import Image
 
 TRAIN = ["--data", "data/task_0_train.safetensors"]
@@ -47,17 +44,6 @@ STAGES: dict[str, list[str]] = {
         *["--data", "data/task_0_test.safetensors", "--output", "palettes/replay"],
     ],
 }
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """As a disk that has no room for more: the operating system refuses to write on."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
