@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -75,6 +75,10 @@ CollapseLimit = Annotated[
         show_default=False,
     ),
 ]
+Compile = Annotated[
+    Literal["auto", "off", "on"] | None,
+    typer.Option("--compile", help="Instead of runtime.compile.", show_default=False),
+]
 StageOutput = Annotated[
     Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
 ]
@@ -84,38 +88,39 @@ OldClassifier = Annotated[Path, typer.Option("--old-classifier", help="Classifie
 OldGan = Annotated[Path, typer.Option("--old-gan", help="GAN after the task before.")]
 
 
-def _settings(config: Path | None, slice_: str | None, stage: str) -> RunSettings:
+def _settings(config: Path | None, slice_: str | None, stage: str, **runtime: object) -> RunSettings:
+    """The settings of a stage; options of the command line, where given, go before runtime.*."""
     if (config is None) == (slice_ is None):
         raise GeniferError("give --config with a run file (or, as the workflow does, --settings), not both")
-    return load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
+    loaded = load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
+    given = {name: value for name, value in runtime.items() if value is not None}
+    return loaded.model_copy(update={"runtime": loaded.runtime.model_copy(update=given)})
 
 
 @contextlib.contextmanager
 def _stage(
     name: str,
+    steps: int,
     seed: int,
     data: list[Path],
     checkpoints: dict[str, Path],
     output: Path,
     settings: RunSettings,
     slice_: str | None,
-    device: str | None,
-    resume_every: float | None,
-    collapse_limit: float | None = None,
 ) -> Iterator[Stage]:
-    from genifer.runtime.device import explained_memory, pick_device
+    from genifer.runtime.device import explained_memory, pick_compile, pick_device, pick_precision
     from genifer.runtime.tensors import load_description
     from genifer.training.resume import checksums
     from genifer.training.stage import BLOCKS, Stage
 
     task = max(load_description(path, "data set")["task"] for path in data)
     runtime = settings.runtime
-    device_ = pick_device(device or runtime.device)
+    device = pick_device(runtime.device)
     images = {f"images {index}": path for index, path in enumerate(data)}
     belongs_to = {
         "stage": [name, seed, task],
         "settings": settings_from_json(slice_) if slice_ is not None else stage_settings(settings, name),
-        "device": device_.type,
+        "device": device.type,
         **checksums(images | checkpoints),
     }
     with explained_memory(f"{BLOCKS[name]}.batch_size"):
@@ -124,11 +129,12 @@ def _stage(
             seed=seed,
             task=task,
             output=output,
-            device=device_,
-            precision=runtime.precision,
+            device=device,
+            precision=pick_precision(runtime.precision, device),
             deterministic=runtime.deterministic,
-            resume_every=runtime.resume_every if resume_every is None else resume_every,
-            collapse_limit=runtime.collapse_limit if collapse_limit is None else collapse_limit,
+            compile=pick_compile(runtime.compile, device, steps),
+            resume_every=runtime.resume_every,
+            collapse_limit=runtime.collapse_limit,
             belongs_to=belongs_to,
         )
 
@@ -343,16 +349,26 @@ def pretrain_classifier(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
 ) -> None:
     """Train the classifier on the first task."""
     from genifer.training import supervised
 
-    loaded = _settings(config, settings, "pretrain_classifier")
+    loaded = _settings(
+        config, settings, "pretrain_classifier", device=device, compile=compile_, resume_every=resume_every
+    )
     pretrained = loaded.classifier.pretrained
     checkpoints = {} if pretrained is None else {"pretrained classifier": pretrained}
     with _stage(
-        "pretrain_classifier", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+        "pretrain_classifier",
+        loaded.pretrain_classifier.steps,
+        seed,
+        [data],
+        checkpoints,
+        output,
+        loaded,
+        settings,
     ) as stage:
         supervised.pretrain_classifier(stage, loaded.classifier, loaded.pretrain_classifier, data)
 
@@ -366,25 +382,25 @@ def pretrain_gan(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
     collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on the first task, against the classifier's features."""
     from genifer.training import gan
 
-    loaded = _settings(config, settings, "pretrain_gan")
+    loaded = _settings(
+        config,
+        settings,
+        "pretrain_gan",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        collapse_limit=collapse_limit,
+    )
     checkpoints = {"classifier": classifier}
     with _stage(
-        "pretrain_gan",
-        seed,
-        [data],
-        checkpoints,
-        output,
-        loaded,
-        settings,
-        device,
-        resume_every,
-        collapse_limit,
+        "pretrain_gan", loaded.pretrain_gan.steps, seed, [data], checkpoints, output, loaded, settings
     ) as stage:
         gan.pretrain_gan(
             stage, loaded.generator, loaded.discriminator, loaded.gan, loaded.pretrain_gan, data, classifier
@@ -401,15 +417,18 @@ def train_genifer(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
 ) -> None:
     """Train the classifier on a later task's images and on replayed ones."""
     from genifer.training import genifer
 
-    loaded = _settings(config, settings, "train_genifer")
+    loaded = _settings(
+        config, settings, "train_genifer", device=device, compile=compile_, resume_every=resume_every
+    )
     checkpoints = {"old classifier": old_classifier, "old GAN": old_gan}
     with _stage(
-        "train_genifer", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+        "train_genifer", loaded.genifer.steps, seed, [data], checkpoints, output, loaded, settings
     ) as stage:
         genifer.train_genifer(stage, loaded.genifer, data, old_classifier, old_gan)
 
@@ -424,16 +443,25 @@ def train_gan(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
     collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on to a later task's classes."""
     from genifer.training import gan
 
-    loaded = _settings(config, settings, "train_gan")
+    loaded = _settings(
+        config,
+        settings,
+        "train_gan",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        collapse_limit=collapse_limit,
+    )
     checkpoints = {"classifier": classifier, "old GAN": old_gan}
     with _stage(
-        "train_gan", seed, [data], checkpoints, output, loaded, settings, device, resume_every, collapse_limit
+        "train_gan", loaded.train_gan.steps, seed, [data], checkpoints, output, loaded, settings
     ) as stage:
         gan.train_gan(stage, loaded.gan, loaded.train_gan, data, classifier, old_gan)
 
@@ -447,15 +475,18 @@ def train_finetune(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
 ) -> None:
     """Lower bound: train the classifier on a later task's images only."""
     from genifer.training.supervised import train_on_images
 
-    loaded = _settings(config, settings, "train_finetune")
+    loaded = _settings(
+        config, settings, "train_finetune", device=device, compile=compile_, resume_every=resume_every
+    )
     checkpoints = {"old classifier": old_classifier}
     with _stage(
-        "train_finetune", seed, [data], checkpoints, output, loaded, settings, device, resume_every
+        "train_finetune", loaded.finetune.steps, seed, [data], checkpoints, output, loaded, settings
     ) as stage:
         train_on_images(stage, loaded.finetune, [data], old_classifier)
 
@@ -471,15 +502,18 @@ def train_joint(
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
+    compile_: Compile = None,
     resume_every: ResumeEvery = None,
 ) -> None:
     """Upper bound: train the classifier on the images of all tasks so far."""
     from genifer.training.supervised import train_on_images
 
-    loaded = _settings(config, settings, "train_joint")
+    loaded = _settings(
+        config, settings, "train_joint", device=device, compile=compile_, resume_every=resume_every
+    )
     checkpoints = {"old classifier": old_classifier}
     with _stage(
-        "train_joint", seed, data, checkpoints, output, loaded, settings, device, resume_every
+        "train_joint", loaded.joint.steps, seed, data, checkpoints, output, loaded, settings
     ) as stage:
         train_on_images(stage, loaded.joint, data, old_classifier)
 
@@ -506,8 +540,8 @@ def evaluate(
     from genifer.evaluation.accuracy import evaluate
     from genifer.runtime.device import explained_memory, pick_device
 
-    loaded = _settings(config, settings, "evaluate")
-    picked = pick_device(device or loaded.runtime.device)
+    loaded = _settings(config, settings, "evaluate", device=device)
+    picked = pick_device(loaded.runtime.device)
     with explained_memory("evaluation.batch_size"):
         evaluate(loaded.evaluation, method, seed, classifier, data, output, picked)
 

@@ -415,8 +415,20 @@ class RuntimeSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes a GPU, and a CPU only for runs of a few hours"
     )
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32", description="of convolutions and matrix products; weights, losses and norms stay fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto",
+        description="of convolutions and matrix products; weights, losses and norms stay fp32; auto takes "
+        "tf32 on a GPU, bf16 on a CPU with AMX, else fp32",
+    )
+    compile: Literal["auto", "off", "on"] = Field(
+        "auto",
+        description="compile the losses of a step (torch.compile); auto does on a GPU, for trainings of "
+        "10,000 steps and more",
+    )
+    threads: PositiveInt = Field(
+        4,
+        description="CPU threads of a training; with device: cpu so many trainings run side by side as the "
+        "cores have room for",
     )
     deterministic: bool = Field(
         False, description="the same bits every time, on the same machine with the same number of threads"

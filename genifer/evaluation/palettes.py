@@ -43,7 +43,10 @@ def plot_replay(
     n_classes, rows = gan.n_classes_seen, settings.replay_images_per_class
     rng = seeded_generator(stage_seed(seed, "plot_replay", 0), device)
     labels = torch.arange(n_classes).repeat(rows)
-    pixels = normalize.to_pixels(replay(gan.generator.eval(), labels, normalize, rng)).numpy()
+    generator = gan.generator.eval()
+    z = torch.randn(len(labels), generator.latent_dim, generator=rng, device=device)
+    images = replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
+    pixels = normalize.to_pixels(images).numpy()
     save(_palette(pixels, names[:n_classes], rows), output, settings)
 
 

@@ -135,8 +135,14 @@ def _linear_inverse(name: str, amount: Tensor) -> Tensor:
     return torch.stack(rows, dim=1).view(-1, 2, 2)
 
 
-@lru_cache(maxsize=8)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _filters(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The filters as compiled code takes them, too: as constants."""
+    return _band_matrices(size, device)
+
+
+@lru_cache(maxsize=8)
+def _band_matrices(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Upsampling (2 * padded, size) with reflected border, and downsampling (size, 2 * (size + 6))."""
     taps = [tap / sum(SYM6) for tap in SYM6]
     border = size - 1

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from genifer.errors import GeniferError
+
+log = logging.getLogger(__name__)
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+WORTH_COMPILING = 10_000
+"""Steps of a training from which on ``runtime.compile: auto`` compiles on a GPU, which takes minutes."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -41,11 +51,47 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
     torch.set_flush_denormal(True)
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+def pick_precision(name: str, device: torch.device) -> str:
+    """The precision for ``runtime.precision``: auto is tf32 on a GPU, bf16 on a CPU with AMX, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "tf32"
+    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+
+
+def pick_compile(name: str, device: torch.device, steps: int) -> bool:
+    """Whether to compile a training of so many steps, for ``runtime.compile``."""
+    if name == "auto":
+        return device.type == "cuda" and steps >= WORTH_COMPILING
+    return name == "on"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 for convolutions and products where it was asked for, else nothing."""
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function, compiled as one graph when it is called first; as it is, where that fails."""
+    in_use = torch.compile(function, fullgraph=True, dynamic=False)
+    works = False
+
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        nonlocal in_use, works
+        if works:
+            return in_use(*args, **kwargs)
+        try:
+            result = in_use(*args, **kwargs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            log.warning("cannot compile here, goes on without (runtime.compile: off): %s", reason)
+            in_use = function
+            result = function(*args, **kwargs)
+        works = True
+        return result
+
+    return call
 
 
 @contextlib.contextmanager

@@ -259,6 +259,10 @@ def gan_batches(gan: GanStep, shuffled: ShuffledBatches, normalize: Normalizatio
         )
 
 
+Losses = tuple[Tensor, dict[str, Tensor]]
+"""What to derive, and the scalars to record."""
+
+
 class GanStep:
     """One step of the GAN: the discriminator's half, then the generator's.
 
@@ -296,9 +300,8 @@ class GanStep:
         # A penalty on every r1_interval-th step is a step of its own (Karras et al., 2020, appendix B).
         lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_interval > 1 else 1.0
         self.r1_gamma = settings.r1_gamma * lazy
-        self.generator_parameters = list(generator.parameters())
         self.generator_optimizer = torch.optim.Adam(
-            self.generator_parameters, settings.generator_learning_rate, betas=(0.0, 0.99), fused=True
+            generator.parameters(), settings.generator_learning_rate, betas=(0.0, 0.99), fused=True
         )
         self.discriminator_optimizer = torch.optim.Adam(
             discriminator.parameters(),
@@ -306,6 +309,9 @@ class GanStep:
             betas=(0.0, 0.99**lazy),
             fused=True,
         )
+        self._compared = stage.compiled(self.compared)
+        self._discriminator_loss = stage.compiled(self.discriminator_loss)
+        self._generator_loss = stage.compiled(self.generator_loss)
 
     def features(self, images: Tensor) -> Tensor:
         """Features of images at the matching stage."""
@@ -323,8 +329,24 @@ class GanStep:
 
     def discriminator_step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Learn to tell real features from generated ones, with R1 on every so many-th step."""
+        real, fake = self._compared(batch)
+        if self.r1_gamma > 0 and step % self.settings.r1_interval == 0:
+            total, scalars = self.penalized_discriminator_loss(real, fake, batch)
+        else:
+            total, scalars = self._discriminator_loss(real, fake, batch)
+        self.discriminator_optimizer.zero_grad()
+        total.backward()
+        self.discriminator_optimizer.step()
+        if self.settings.ada.mode == "adaptive":
+            self.ada.update(step, scalars["sign_of_d_real"])
+            scalars["ada_probability"] = self.ada.probability
+        return scalars
+
+    @torch.no_grad()
+    def compared(self, batch: GanBatch) -> tuple[Tensor, Tensor]:
+        """What the discriminator sees of real samples and of generated ones."""
         n = len(batch.labels)
-        with torch.no_grad(), self.stage.autocast():
+        with self.stage.autocast():
             real = batch.images if self.generator.stage == 0 else self.features(batch.images).float()
             if self.distillation is not None and batch.old_noise is not None:
                 n_old = n - len(real)
@@ -332,58 +354,67 @@ class GanStep:
                 real = torch.cat([old.float(), real])
             fake = self.generator(batch.z, batch.labels, batch.discriminator_noise)
             seen = self.seen(torch.cat([real, fake.float()]), batch.augmentation and batch.augmentation[0])
-        penalize = self.r1_gamma > 0 and step % self.settings.r1_interval == 0
-        real_features = seen[:n].float().requires_grad_() if penalize else seen[:n]
+        return seen[:n], seen[n:]
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor, batch: GanBatch) -> Losses:
+        """Loss of the discriminator on features of real and generated samples."""
         with self.stage.autocast():
-            fake_logits = self.discriminator(seen[n:], batch.labels).float()
-            if not penalize:
-                real_logits = self.discriminator(real_features, batch.real_labels).float()
-        scalars: dict[str, Tensor] = {}
-        if penalize:
-            real_logits = self.discriminator(real_features, batch.real_labels)
-        loss = total = discriminator_loss(real_logits, fake_logits)
-        if penalize:
-            scalars["r1"] = r1_penalty(real_logits, real_features, self.r1_gamma)
-            total = loss + scalars["r1"]
-        self.discriminator_optimizer.zero_grad()
-        total.backward()
-        self.discriminator_optimizer.step()
-        sign = real_logits.detach().sign().mean()
-        if self.settings.ada.mode == "adaptive":
-            self.ada.update(step, sign)
-            scalars["ada_probability"] = self.ada.probability
-        return {
-            "d_loss": loss.detach(),
-            "d_real": real_logits.detach().mean(),
-            "d_fake": fake_logits.detach().mean(),
-            "d_spread": torch.cat([real_logits, fake_logits]).detach().std(),
-            "sign_of_d_real": sign,
-        } | scalars
+            real_logits = self.discriminator(real, batch.real_labels).float()
+            fake_logits = self.discriminator(fake, batch.labels).float()
+        loss = discriminator_loss(real_logits, fake_logits)
+        return loss, _of_discriminator(loss, real_logits, fake_logits)
+
+    def penalized_discriminator_loss(self, real: Tensor, fake: Tensor, batch: GanBatch) -> Losses:
+        """The same with R1, in float32 on the real samples and never compiled: it is derived twice."""
+        real = real.float().requires_grad_()
+        with self.stage.autocast():
+            fake_logits = self.discriminator(fake, batch.labels).float()
+        real_logits = self.discriminator(real, batch.real_labels)
+        loss = discriminator_loss(real_logits, fake_logits)
+        r1 = r1_penalty(real_logits, real, self.r1_gamma)
+        return loss + r1, _of_discriminator(loss, real_logits, fake_logits) | {"r1": r1.detach()}
 
     def generator_step(self, batch: GanBatch) -> dict[str, Tensor]:
         """Learn to be taken for real, and to make what the old generator made."""
+        self.discriminator.requires_grad_(False)
+        total, scalars = self._generator_loss(batch)
+        self.generator_optimizer.zero_grad()
+        total.backward()
+        self.discriminator.requires_grad_(True)
+        self.generator_optimizer.step()
+        return scalars
+
+    def generator_loss(self, batch: GanBatch) -> Losses:
+        """Loss of the generator, by the discriminator and on later tasks by the old generator."""
         n_old = len(batch.labels) - len(batch.images)
-        scalars: dict[str, Tensor] = {}
         with self.stage.autocast():
             fake = self.generator(batch.z, batch.labels, batch.generator_noise)
             seen = self.seen(fake.float(), batch.augmentation and batch.augmentation[1])
             fake_logits = self.discriminator(seen, batch.labels).float()
-        loss = total = generator_loss(fake_logits)
+        loss = generator_loss(fake_logits)
+        scalars = {"g_loss": loss.detach()}
         held = self.distillation
-        if held is not None and held.weight > 0:
-            noise = [noise[:n_old] for noise in batch.generator_noise]
-            with self.stage.autocast():
-                with torch.no_grad():
-                    old = held.generator(batch.z[:n_old], batch.labels[:n_old], noise)
-                    old = self.classifier.features(old, held.stage, start=held.generator.stage)
-                new = self.classifier.features(fake[:n_old], held.stage, start=self.generator.stage)
-            distance = generator_distillation(old, new, held.loss)
-            total = loss + held.weight * distance
-            scalars["g_distillation"] = distance.detach()
-        self.generator_optimizer.zero_grad()
-        total.backward(inputs=self.generator_parameters)
-        self.generator_optimizer.step()
-        return {"g_loss": loss.detach()} | scalars
+        if held is None or held.weight == 0:
+            return loss, scalars
+        noise = [noise[:n_old] for noise in batch.generator_noise]
+        with self.stage.autocast():
+            with torch.no_grad():
+                old = held.generator(batch.z[:n_old], batch.labels[:n_old], noise)
+                old = self.classifier.features(old, held.stage, start=held.generator.stage)
+            new = self.classifier.features(fake[:n_old], held.stage, start=self.generator.stage)
+        distance = generator_distillation(old, new, held.loss)
+        return loss + held.weight * distance, scalars | {"g_distillation": distance.detach()}
+
+
+def _of_discriminator(loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+    real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
+    return {
+        "d_loss": loss.detach(),
+        "d_real": real_logits.mean(),
+        "d_fake": fake_logits.mean(),
+        "d_spread": torch.cat([real_logits, fake_logits]).std(),
+        "sign_of_d_real": real_logits.sign().mean(),
+    }
 
 
 def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float) -> float:

@@ -87,6 +87,7 @@ class ReplayTraining:
             settings.optimizer, classifier.parameters(), settings.steps
         )
         self.batches = ShuffledBatches(data, settings.batch_size - self.n_replayed, rng)
+        self._replay, self._losses = stage.compiled(self.replay), stage.compiled(self.losses)
         self.parts: dict[str, Part] = {
             "classifier": classifier,
             "optimizer": self.optimizer,
@@ -99,20 +100,18 @@ class ReplayTraining:
         """One step of the optimiser; returns its losses."""
         pixels, labels = next(self.batches)
         settings, rng, n_replayed = self.settings, self.rng, self.n_replayed
-        with self.stage.autocast():
-            asked = torch.randint(self.n_old, (n_replayed,), generator=rng, device=self.stage.device)
-            replayed = replay(self.generator, asked, self.normalize, rng)
-            real = self.normalize(pixels)
-            if settings.augment_replay and self.generator.stage == 0:
-                both = random_crop_and_flip(
-                    torch.cat([replayed, real]), settings.crop_padding, settings.horizontal_flip, rng
-                )
-                replayed, real = both[:n_replayed], both[n_replayed:]
-            else:
-                real = random_crop_and_flip(real, settings.crop_padding, settings.horizontal_flip, rng)
-            losses = next_task_losses(
-                self.classifier, self.old_classifier, replayed, real, labels, settings, self.generator.stage
+        asked = torch.randint(self.n_old, (n_replayed,), generator=rng, device=self.stage.device)
+        z = torch.randn(n_replayed, self.generator.latent_dim, generator=rng, device=self.stage.device)
+        replayed = self._replay(z, asked, self.generator.draw_noise(n_replayed, rng))
+        real = self.normalize(pixels)
+        if settings.augment_replay and self.generator.stage == 0:
+            both = random_crop_and_flip(
+                torch.cat([replayed, real]), settings.crop_padding, settings.horizontal_flip, rng
             )
+            replayed, real = both[:n_replayed], both[n_replayed:]
+        else:
+            real = random_crop_and_flip(real, settings.crop_padding, settings.horizontal_flip, rng)
+        losses = self._losses(replayed, real, labels)
         self.optimizer.zero_grad()
         losses.loss.backward()
         self.optimizer.step()
@@ -122,13 +121,31 @@ class ReplayTraining:
         )
         return losses._asdict()
 
+    def replay(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
+        """What the old generator makes, as `replay` has it."""
+        with self.stage.autocast():
+            return replay(self.generator, z, labels, noise, self.normalize)
+
+    def losses(self, replayed: Tensor, real: Tensor, labels: Tensor) -> NextTaskLosses:
+        """The losses of one step, as `next_task_losses` has them."""
+        with self.stage.autocast():
+            return next_task_losses(
+                self.classifier,
+                self.old_classifier,
+                replayed,
+                real,
+                labels,
+                self.settings,
+                self.generator.stage,
+            )
+
 
 @torch.no_grad()
-def replay(generator: Generator, labels: Tensor, normalize: Normalization, rng: torch.Generator) -> Tensor:
+def replay(
+    generator: Generator, z: Tensor, labels: Tensor, noise: list[Tensor], normalize: Normalization
+) -> Tensor:
     """Images (n, channels, size, size) of the classes asked for, clamped to valid pixels, or features."""
-    n, device = len(labels), labels.device
-    z = torch.randn(n, generator.latent_dim, generator=rng, device=device)
-    made = generator(z, labels, generator.draw_noise(n, rng)).float()
+    made = generator(z, labels, noise).float()
     return normalize.clamp(made) if generator.stage == 0 else made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genifer.errors import GeniferError
-from genifer.runtime.device import autocast, configure
+from genifer.runtime.device import Arguments, Result, autocast, compiled, configure
 from genifer.runtime.progress import Progress
 from genifer.runtime.seeds import seeded_generator, stage_seed
 from genifer.training.record import Record
@@ -50,7 +49,9 @@ class Stage:
     Attributes:
         name: of the stage; with ``seed`` and ``task`` it decides all random numbers.
         output: folder for checkpoint, metrics, TensorBoard events and resume files.
+        precision: fp32, tf32 or bf16.
         deterministic: whether to insist on algorithms that give the same bits every time.
+        compile: whether to compile the losses of a step.
         resume_every: minutes between resume files; 0 writes one after every step.
         collapse_limit: below which a GAN has collapsed; 0 lets it go on.
         belongs_to: the settings and the checksums of the inputs that resume files are of.
@@ -63,6 +64,7 @@ class Stage:
     device: torch.device
     precision: str
     deterministic: bool = False
+    compile: bool = False
     resume_every: float = RESUME_EVERY
     collapse_limit: float = COLLAPSE_LIMIT
     belongs_to: Mapping[str, Any] = field(default_factory=dict)
@@ -76,10 +78,12 @@ class Stage:
         configure(self.device, self.precision, self.deterministic)
         return seeded_generator(stage_seed(self.seed, self.name, self.task), self.device)
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        with autocast(self.device, self.precision):
-            yield
+    def autocast(self) -> torch.autocast:
+        return autocast(self.device, self.precision)
+
+    def compiled(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        """The function, compiled where that was asked for."""
+        return compiled(function) if self.compile else function
 
     def steps(self, count: int, parts: Mapping[str, Part], judge: Judge | None = None) -> Steps:
         """The steps of the stage's loop.

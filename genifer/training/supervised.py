@@ -108,6 +108,7 @@ class ImageTraining:
             settings.optimizer, classifier.parameters(), settings.steps
         )
         self.batches = ShuffledBatches(data, settings.batch_size, rng)
+        self._losses = stage.compiled(self.losses)
         self.parts: dict[str, Part] = {
             "classifier": classifier,
             "optimizer": self.optimizer,
@@ -123,12 +124,16 @@ class ImageTraining:
         images = random_crop_and_flip(
             self.normalize(pixels), settings.crop_padding, settings.horizontal_flip, self.rng
         )
-        with self.stage.autocast():
-            logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels)
+        loss, accuracy = self._losses(images, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.schedule.step(loss)
-        accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": loss, "accuracy": accuracy}
+
+    def losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy on a batch."""
+        with self.stage.autocast():
+            logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels)
+        return loss, (logits.argmax(1) == labels).float().mean()

@@ -25,9 +25,12 @@ EVALUATED = RUN.evaluation.split
 SPLITS = ["train", "test"] + (
     ["validation"] if RUN.data.validation_fraction > 0 else []
 )
-# Where a stage computes, how often it saves its state and when it gives up does not change its
-# results, so these are resources of the rules and no parameters.
+# Where and on how many threads a stage computes, whether it compiles, how often it saves its state
+# and when it gives up does not change its results, so these are resources of the rules and no parameters.
 DEVICE = RUN.runtime.device
+GPU = 0 if DEVICE == "cpu" else 1
+THREADS = RUN.runtime.threads
+COMPILE = RUN.runtime.compile
 RESUME_EVERY = str(RUN.runtime.resume_every)
 COLLAPSE_LIMIT = str(RUN.runtime.collapse_limit)
 

@@ -45,17 +45,18 @@ else:
         priority: 1
         conda:
             "../../environment.yml"
-        threads: 4
+        threads: THREADS
         resources:
-            gpu=1,
+            gpu=GPU,
             device=DEVICE,
+            compile=COMPILE,
             resume_every=RESUME_EVERY,
         params:
             settings=settings_of("pretrain_classifier"),
             folder=subpath(output.classifier, parent=True),
         shell:
             """
-            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
                 --data {input.data:q} \
                 --output {params.folder:q} \
                 --settings {params.settings:q} \
@@ -107,10 +108,11 @@ else:
         priority: 1
         conda:
             "../../environment.yml"
-        threads: 4
+        threads: THREADS
         resources:
-            gpu=1,
+            gpu=GPU,
             device=DEVICE,
+            compile=COMPILE,
             resume_every=RESUME_EVERY,
             collapse_limit=COLLAPSE_LIMIT,
         params:
@@ -118,7 +120,7 @@ else:
             folder=subpath(output.gan, parent=True),
         shell:
             """
-            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
                 --collapse-limit {resources.collapse_limit} \
                 --data {input.data:q} \
                 --classifier {input.classifier:q} \
@@ -144,17 +146,18 @@ rule train_genifer:
     priority: 1
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
         device=DEVICE,
+        compile=COMPILE,
         resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_genifer"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -180,10 +183,11 @@ rule train_gan:
     priority: 1
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
         device=DEVICE,
+        compile=COMPILE,
         resume_every=RESUME_EVERY,
         collapse_limit=COLLAPSE_LIMIT,
     params:
@@ -191,7 +195,7 @@ rule train_gan:
         folder=subpath(output.gan, parent=True),
     shell:
         """
-        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
             --collapse-limit {resources.collapse_limit} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
@@ -216,17 +220,18 @@ rule train_finetune:
         f"{next_task('finetune')}/train_finetune/benchmark.tsv"
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
         device=DEVICE,
+        compile=COMPILE,
         resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_finetune"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
@@ -249,10 +254,11 @@ rule train_joint:
         f"{next_task('joint')}/train_joint/benchmark.tsv"
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
         device=DEVICE,
+        compile=COMPILE,
         resume_every=RESUME_EVERY,
     params:
         settings=settings_of("train_joint"),
@@ -260,7 +266,7 @@ rule train_joint:
         data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
-        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --resume-every {resources.resume_every} \
+        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
             {params.data} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
