@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -190,66 +190,84 @@ class Benchmark(StrEnum):
     GAN = "gan"
     CLASSIFIER = "classifier"
     NEXT_TASK = "next-task"
+    DATA = "data"
     CHECKPOINT = "checkpoint"
+    GROWTH = "growth"
     ALL = "all"
 
 
 @app.command()
 def bench(
-    what: Annotated[Benchmark, typer.Argument(help="What to measure.")] = Benchmark.ALL,
+    what: Annotated[
+        Benchmark, typer.Argument(help="What to measure; all leaves out growth.")
+    ] = Benchmark.ALL,
     config: Annotated[Path, typer.Option("--config", help="Run file whose sizes are taken.")] = Path(
         "config/config.yaml"
     ),
     device: Device = None,
     precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision", help="fp32, tf32 or bf16; instead of runtime.precision.", show_default=False
-        ),
+        Literal["auto", "fp32", "tf32", "bf16"] | None,
+        typer.Option("--precision", help="Instead of runtime.precision.", show_default=False),
     ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Compile the losses of steps.")
+    ] = False,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in each repeat.")] = 3,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often all is timed.")] = 5,
     ada_p: Annotated[
         float | None,
         typer.Option("--ada-p", min=0, max=1, help="Fixed probability of augmentation.", show_default=False),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="growth: draw the figures to this PNG file.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
-    """Measure training steps at a run's sizes: speed, operations, memory, time by part."""
+    """Measure steps, data and files at a run's sizes: speed, operations, memory, time by part."""
     import json
     from dataclasses import asdict
 
-    from genifer.bench import Bench
-    from genifer.runtime.device import configure, pick_device
+    from genifer.bench import files
+    from genifer.bench import steps as of_steps
+    from genifer.bench.growth import growth, plot_growth
+    from genifer.bench.meter import Figures, Meter
+    from genifer.runtime.device import configure, pick_device, pick_precision
 
-    loaded = load_settings(config)
-    precision = precision or loaded.runtime.precision
-    if precision not in ("fp32", "tf32", "bf16"):
-        raise GeniferError(f"--precision: {precision} is none of fp32, tf32, bf16")
-    picked = pick_device(device or loaded.runtime.device)
-    configure(picked, precision)
-    measuring = Bench(loaded, picked, precision, steps, repeats, ada_p)
+    if plot is not None and what is not Benchmark.GROWTH:
+        raise GeniferError(f"--plot draws how cost grows: genifer bench growth --plot {plot}")
+    run = load_settings(config)
+    picked = pick_device(device or run.runtime.device)
+    precision_ = pick_precision(precision or run.runtime.precision, picked)
+    configure(picked, precision_)
+    meter = Meter(picked, precision_, compile_, steps, repeats)
+    run = of_steps.with_ada(run, ada_p)
+    benchmarks: dict[Benchmark, Callable[[Meter, RunSettings], Iterable[Figures]]] = {
+        Benchmark.GAN: of_steps.gan_steps,
+        Benchmark.CLASSIFIER: of_steps.classifier_steps,
+        Benchmark.NEXT_TASK: of_steps.next_task_steps,
+        Benchmark.DATA: files.data,
+        Benchmark.CHECKPOINT: files.checkpoint,
+        Benchmark.GROWTH: growth,
+    }
+    chosen = (
+        [what] if what is not Benchmark.ALL else [name for name in benchmarks if name != Benchmark.GROWTH]
+    )
+    compiled = ", compiled" if compile_ else ""
     if not as_json:
-        typer.echo(f"run {loaded.run} on {picked.type}, {precision}; median of {repeats} x {steps} steps\n")
-    everything = []
-    for figures in getattr(measuring, what.value.replace("-", "_"))():
-        everything.append(asdict(figures))
-        if as_json:
-            continue
         typer.echo(
-            f"{figures.name:27} {1000 * figures.seconds:9.1f} ms "
-            f"({1000 * figures.fastest:.1f} to {1000 * figures.slowest:.1f})  {figures.note}"
+            f"run {run.run} on {picked.type}, {precision_}{compiled}; median of {repeats} x {steps} steps\n"
         )
-        if figures.images:
-            typer.echo(
-                f"{'':27} {figures.images / figures.seconds:9.1f} images/s, {figures.operations / 1e9:.1f} G "
-                f"operations, {figures.peak_share:.0%} of the peak, {figures.memory / 1e9:.2f} GB"
-            )
-        for part, seconds in figures.parts.items():
-            typer.echo(f"{'':27} {1000 * seconds:9.1f} ms {part}")
+    measured = []
+    for figures in (figures for name in chosen for figures in benchmarks[name](meter, run)):
+        measured.append(figures)
+        if not as_json:
+            typer.echo(str(figures))
+    if plot is not None:
+        plot_growth(measured, run.plots, plot)
     if as_json:
-        about = {"run": loaded.run, "device": picked.type, "precision": precision}
-        typer.echo(json.dumps(about | {"figures": everything}, indent=2))
+        about = {"run": run.run, "device": picked.type, "precision": precision_, "compile": compile_}
+        typer.echo(json.dumps(about | {"figures": [asdict(figures) for figures in measured]}, indent=2))
 
 
 @app.command()

@@ -72,7 +72,7 @@ class DataSettings(Settings):
     max_bad_images: Annotated[int, Field(ge=0)] = Field(
         0, description="image_folder: so many images that do not decode are left out; more are an error"
     )
-    image_size: Literal[8, 16, 32] = Field(32, description="side of the square images, in pixels")
+    image_size: Literal[8, 16, 32, 64, 128] = Field(32, description="side of the square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB")
     mean: list[float] | None = Field(
         [0.507, 0.487, 0.441],
@@ -157,7 +157,8 @@ class GeneratorSettings(Settings):
     channels: list[PositiveInt] | None = Field(
         None,
         description="channels of the learned constant and after each convolution: two a resolution "
-        "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed",
+        "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed, "
+        "then 32, 32, 16, 16",
     )
 
 

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from genifer.config import RunSettings
-from genifer.data.batches import Normalization, TaskData
-from genifer.nn.classifier import Classifier
-from genifer.training.gan import GanStep, gan_batches, gan_data, new_gan
+from genifer.data.batches import Normalization
+from genifer.runtime.device import pick_precision
+from genifer.training.gan import gan_batches, gan_data, new_gan
 from genifer.training.resume import KEPT
 from genifer.training.stage import Stage
+from genifer.untrained import new_classifier, new_gan_step
 
 IMAGES_IN = {"cifar100": 60_000, "digits": 1_797}
 
@@ -33,7 +34,8 @@ TEACHER = 4 / 3
 
 def training_hours(settings: RunSettings, device: torch.device) -> float:
     """Hours that a whole run takes on a device, one job after the other."""
-    stage = Stage("pretrain_gan", 0, 0, Path(), device, settings.runtime.precision)
+    precision = pick_precision(settings.runtime.precision, device)
+    stage = Stage("pretrain_gan", 0, 0, Path(), device, precision)
     tasks = settings.scenario.tasks
     size, channels = settings.data.image_size, settings.data.channels
     classifier = new_classifier(settings, device)
@@ -63,48 +65,23 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
         gan_steps = settings.train_gan.steps * (later - 1)
         if settings.start.gan is None:
             gan_steps += settings.pretrain_gan.steps
-        seconds += gan_steps * _seconds(gan_at_work(settings, stage)[1], device)
+        seconds += gan_steps * _seconds(_gan_step(settings, stage), device)
     jobs = 1 + later * (2 * len(settings.methods) + 1)
     return len(settings.seeds) * (seconds + jobs * JOB_SECONDS) / 3600
 
 
-def new_classifier(settings: RunSettings, device: torch.device) -> Classifier:
-    """The untrained classifier of all classes."""
-    network = settings.classifier
-    classifier = Classifier(
-        network.architecture, network.width, settings.data.channels, sum(settings.scenario.tasks)
-    )
-    return classifier.to(device).to(memory_format=torch.channels_last)
-
-
-def gan_at_work(settings: RunSettings, stage: Stage) -> tuple[GanStep, Callable[[], None]]:
-    """A new GAN of the first task, on images that are all black, and a step of its training."""
-    rng = stage.start()
-    classifier = new_classifier(settings, stage.device)
-    channels, size, n_classes = settings.data.channels, settings.data.image_size, sum(settings.scenario.tasks)
-    n = settings.gan.batch_size
-    data = TaskData(
-        torch.zeros(n, channels, size, size, dtype=torch.uint8, device=stage.device),
-        torch.zeros(n, dtype=torch.int64, device=stage.device),
-        (n_classes,),
-        0,
-        (0.5,) * channels,
-        (0.5,) * channels,
-        (),
-    )
-    generator, discriminator = new_gan(
-        settings.gan, settings.generator, settings.discriminator, classifier, n_classes, data.images
-    )
-    gan = GanStep(settings.gan, generator, discriminator, classifier, stage, settings.gan.ada.probability)
+def _gan_step(settings: RunSettings, stage: Stage) -> Callable[[], None]:
+    """A step of the GAN on the first task."""
+    gan, data = new_gan_step(settings, stage)
     normalize = Normalization(data.mean, data.std).to(stage.device)
-    batches = gan_batches(gan, gan_data(gan, data, rng), normalize)
+    batches = gan_batches(gan, gan_data(gan, data, stage.start()), normalize)
 
     def step() -> None:
         batch = next(batches)
         gan.discriminator_step(batch, 1)
         gan.generator_step(batch)
 
-    return gan, step
+    return step
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:

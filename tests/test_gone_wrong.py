@@ -17,9 +17,9 @@ from commands import ROOT, TINY, call, merged
 
 from genifer.config import parse_settings
 from genifer.data.batches import Normalization, load_task_data
-from genifer.estimate import gan_at_work
 from genifer.training.collapse import Collapse, Diversity
 from genifer.training.stage import Stage
+from genifer.untrained import new_gan_step
 
 STEPS = 300
 
@@ -132,7 +132,7 @@ def test_without_a_limit_it_goes_on(data: Path) -> None:
 def test_diversity_of_a_generator(data: Path) -> None:
     """Near 0 for one that makes one image a class, whatever the latents; about 1 for real images."""
     settings = parse_settings(TINY, "test")
-    gan, _ = gan_at_work(settings, Stage("pretrain_gan", 0, 0, data, torch.device("cpu"), "fp32"))
+    gan, _ = new_gan_step(settings, Stage("pretrain_gan", 0, 0, data, torch.device("cpu"), "fp32"))
     images = load_task_data([data / "data" / "task_0_train.safetensors"], torch.device("cpu"))
     diversity = Diversity(gan, images, Normalization(images.mean, images.std), 0)
     class_after_class = copy.deepcopy(gan.generator)

@@ -6,12 +6,14 @@ import errno
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
 from genifer.errors import GeniferError
+
+Parsed = TypeVar("Parsed")
 
 GIGABYTE = 10**9
 BLOCK = 4096
@@ -53,10 +55,10 @@ class Archive:
     ) -> None:
         self.tar.close()
 
-    def read(self, names: Sequence[str]) -> list[bytes]:
-        """The contents of some of its files, in memory."""
+    def read(self, names: Sequence[str], parse: Callable[[IO[bytes]], Parsed]) -> list[Parsed]:
+        """What is parsed from some of its files, straight from the archive."""
         try:
-            contents = {name: file.read() for name, file in self._files() if name in names}
+            contents = {name: parse(file) for name, file in self._files() if name in names}
             return [contents[name] for name in names]
         except DAMAGED as error:
             raise self._damaged(error) from error

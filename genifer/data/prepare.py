@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from genifer.config import DataSettings, ScenarioSettings
 from genifer.data.sources import Images, Labels, load_source
@@ -33,20 +34,19 @@ def prepare_data(
     label_of_class[list(scenario.order)] = np.arange(scenario.n_classes)
     train = _sorted_by_label(source.train_images, label_of_class[source.train_labels])
     test = _sorted_by_label(source.test_images, label_of_class[source.test_labels])
-    train, validation = _split_classes(*train, data.train_images_per_class, data.validation_fraction)
+    train, validation = _split_classes(train, data.train_images_per_class, data.validation_fraction)
 
     mean, std = data.mean, data.std
     if mean is None or std is None:
-        first_task, _ = _of_labels(*train, scenario.labels(0))
-        mean, std = _statistics(first_task)
+        mean, std = _statistics(train.of(scenario.labels(0)).gathered())
     splits = {"train": train, "test": test}
     if data.validation_fraction > 0:
         splits["validation"] = validation
-    prepared: list[tuple[str, Images, Labels, dict[str, Any]]] = []
+    prepared: list[tuple[str, Chosen, dict[str, Any]]] = []
     for task in range(len(scenario.tasks)):
-        for split, (images, labels) in splits.items():
-            task_images, task_labels = _of_labels(images, labels, scenario.labels(task))
-            present = np.bincount(task_labels - scenario.first_label(task), minlength=scenario.tasks[task])
+        for split, chosen in splits.items():
+            of_task = chosen.of(scenario.labels(task))
+            present = np.bincount(of_task.labels - scenario.first_label(task), minlength=scenario.tasks[task])
             if not present.all():
                 label = scenario.first_label(task) + int(present.argmin())
                 raise GeniferError(
@@ -63,37 +63,54 @@ def prepare_data(
                 "mean": mean,
                 "std": std,
             }
-            prepared.append((f"task_{task}_{split}", task_images, task_labels, description))
-    for name, task_images, task_labels, description in prepared:
-        tensors = {"images": torch.from_numpy(task_images), "labels": torch.from_numpy(task_labels)}
+            prepared.append((f"task_{task}_{split}", of_task, description))
+    for name, of_task, description in prepared:
+        images, labels = of_task.gathered(), of_task.labels
+        tensors = {"images": torch.from_numpy(images), "labels": torch.from_numpy(labels)}
         save_tensors(output / f"{name}.safetensors", tensors, description)
-        log.info("%s: %d images of %d classes", name, len(task_labels), len(np.unique(task_labels)))
+        log.info("%s: %d images of %d classes", name, len(labels), len(np.unique(labels)))
 
 
-def _sorted_by_label(images: Images, labels: Labels) -> tuple[Images, Labels]:
+class Chosen(NamedTuple):
+    """Some of the images, sorted by label; they are copied together when they are needed.
+
+    Attributes:
+        rows: positions of the chosen ones among ``images``; ``labels`` are theirs.
+    """
+
+    images: Images
+    rows: NDArray[np.intp]
+    labels: Labels
+
+    def of(self, wanted: range) -> Chosen:
+        """Those whose labels lie in a range."""
+        first, last = np.searchsorted(self.labels, [wanted.start, wanted.stop])
+        return Chosen(self.images, self.rows[first:last], self.labels[first:last])
+
+    def gathered(self) -> Images:
+        return self.images[self.rows]
+
+
+def _sorted_by_label(images: Images, labels: Labels) -> Chosen:
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
-    return images[order], labels[order]
-
-
-def _of_labels(images: Images, labels: Labels, wanted: range) -> tuple[Images, Labels]:
-    """A view of the images whose labels lie in a range (they are sorted by label)."""
-    first, last = np.searchsorted(labels, [wanted.start, wanted.stop])
-    return images[first:last], labels[first:last]
+    return Chosen(images, order, labels[order])
 
 
 def _split_classes(
-    images: Images, labels: Labels, per_class: int | None, validation_fraction: float
-) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    chosen: Chosen, per_class: int | None, validation_fraction: float
+) -> tuple[Chosen, Chosen]:
     """Keep the first images of each class for training, the last share for validation."""
+    images, rows, labels = chosen
     counts = np.bincount(labels)
     position = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     count = np.repeat(counts, counts)
     held_out = position >= count - np.floor(count * validation_fraction).astype(np.int64)
-    chosen = ~held_out if per_class is None else ~held_out & (position < per_class)
-    if chosen.all():
-        return (images, labels), (images[:0], labels[:0])
-    return (images[chosen], labels[chosen]), (images[held_out], labels[held_out])
+    trained_on = ~held_out if per_class is None else ~held_out & (position < per_class)
+    return (
+        Chosen(images, rows[trained_on], labels[trained_on]),
+        Chosen(images, rows[held_out], labels[held_out]),
+    )
 
 
 def _statistics(images: Images) -> tuple[list[float], list[float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import logging
 import pickle
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -89,33 +89,46 @@ def _digits(settings: DataSettings) -> Source:
 
 
 def _cifar100(path: Path, settings: DataSettings) -> Source:
-    from torchvision.datasets.utils import check_integrity
-
     md5 = settings.archive_md5
     if not path.is_file():
         raise GeniferError(
             f"data.archive: {path} does not exist; give the path of "
             "cifar-100-python.tar.gz, or null to download it"
         )
-    if md5 is not None and not check_integrity(str(path), md5):
+    if md5 is not None and _md5(path) != md5:
         raise GeniferError(
             f"data.archive: {path} is corrupt or another file: its MD5 is not {md5}. Delete it and "
             "run again to download it; for another archive of this format set data.archive_md5 to its "
             "MD5, or to null"
         )
-    with Archive(path, settings.max_unpacked_gb) as archive:
-        found = archive.read([f"cifar-100-python/{name}" for name in ("train", "test", "meta")])
     try:
-        train, test, meta = (
-            _NumbersAndNames(io.BytesIO(content), encoding="latin1").load() for content in found
-        )
-        names = [str(name) for name in meta["fine_label_names"]]
+        with Archive(path, settings.max_unpacked_gb) as archive:
+            files = [f"cifar-100-python/{name}" for name in ("train", "test", "meta")]
+            train, test, meta = archive.read(files, _unpickled)
+        names = [_text(name) for name in meta["fine_label_names"]]
         return Source(names, *_of_cifar(train, names, settings), *_of_cifar(test, names, settings))
+    except GeniferError:
+        raise
     except Exception as error:  # unpickling damaged bytes raises errors of every kind
         raise GeniferError(
             f"data.archive: {path} is not a readable CIFAR-100 archive ({type(error).__name__}: {error}); "
             "download it again"
         ) from error
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _unpickled(file: IO[bytes]) -> dict[str, Any]:
+    """One of the archive's pickles. Python 2 wrote its strings as bytes, of which arrays are then no copy."""
+    content = _NumbersAndNames(file, encoding="bytes").load()
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _of_cifar(split: dict[str, Any], names: list[str], settings: DataSettings) -> tuple[Images, Labels]:

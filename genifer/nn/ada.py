@@ -137,7 +137,7 @@ def _linear_inverse(name: str, amount: Tensor) -> Tensor:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _filters(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The filters as compiled code takes them, too: as constants."""
+    """As compiled code takes them, as constants: `_band_matrices`."""
     return _band_matrices(size, device)
 
 
@@ -178,13 +178,23 @@ def _resample(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     return down @ read @ down.t()
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _about_grey(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """As compiled code takes them: `_grey_axis`."""
+    return _grey_axis(device)
+
+
+@lru_cache(maxsize=8)
+def _grey_axis(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Identity, projection on the axis of greys, and the cross product with it; (3, 3) each."""
+    turn = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    return torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device), turn.to(device)
+
+
 def _color_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
-    identity = torch.eye(3, device=device)
-    axis = torch.full((3, 1), 1 / math.sqrt(3), device=device)
-    along = axis @ axis.t()
+    identity, along, turn = _about_grey(device)
     across = identity - along
-    turn = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device) / math.sqrt(3)
     matrix = identity.repeat(n, 1, 1)
     offset = torch.zeros(n, 3, device=device)
     for name in COLOR:

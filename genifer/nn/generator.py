@@ -18,11 +18,13 @@ from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, 
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
 """Channels of the constant and after each convolution, for images of 32 pixels."""
+LARGER_CHANNELS = (32, 32, 16, 16)
+"""For images of 64 and 128 pixels, which the paper has none of."""
 
 
 def default_channels(side: int) -> list[int]:
-    """The paper's channels as far as a map of this side (4 at least) needs them."""
-    return list(PAPER_CHANNELS[: 2 * (side.bit_length() - 3) + 2])
+    """The paper's channels as far as a map of this side needs them, fewer beyond its 32 pixels."""
+    return list((PAPER_CHANNELS + LARGER_CHANNELS)[: 2 * (side.bit_length() - 3) + 2])
 
 
 class StyledConv(nn.Module):
