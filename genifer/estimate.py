@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,18 +26,39 @@ TIMED_SECONDS = 1.0
 """Steps are repeated for so long, but at least one and at most `MOST_STEPS`, after one to warm up."""
 MOST_STEPS = 10
 
-JOB_SECONDS = 5.0
+JOB_SECONDS = 4.0
 """Start of a job, and its evaluation or plot: seen on 2 cores."""
+JOBS_OF_ALL = 6
+"""Data, first trainings and evaluation, tables and plots."""
+JOBS_OF_A_TASK = 2
+"""A training and its evaluation."""
 
 TEACHER = 4 / 3
 """The teacher's forward pass adds a third to a step of the next task."""
 
 
 def training_hours(settings: RunSettings, device: torch.device) -> float:
-    """Hours that a whole run takes on a device, one job after the other."""
+    """Hours that a whole run takes on a device.
+
+    The trainings of genifer wait for each other; the bounds, and other seeds, run beside them where
+    the settings let trainings run side by side on a CPU.
+    """
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    at_once = 1
+    if settings.runtime.device == device.type == "cpu":
+        at_once = max(1, cores // settings.runtime.threads)
+        torch.set_num_threads(min(settings.runtime.threads, cores))
+    try:
+        chain, beside = _seconds_of_a_seed(settings, device)
+    finally:
+        torch.set_num_threads(threads)
+    return max(chain, len(settings.seeds) * (chain + beside) / at_once) / 3600
+
+
+def _seconds_of_a_seed(settings: RunSettings, device: torch.device) -> tuple[float, float]:
+    """Seconds of the first task and of genifer after it, and of the two bounds."""
     precision = pick_precision(settings.runtime.precision, device)
     stage = Stage("pretrain_gan", 0, 0, Path(), device, precision)
-    tasks = settings.scenario.tasks
     size, channels = settings.data.image_size, settings.data.channels
     classifier = new_classifier(settings, device)
 
@@ -52,22 +74,24 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
 
         return _seconds(step, device)
 
-    later = len(tasks) - 1 - settings.start.task
-    seconds = 0.0
+    later = len(settings.scenario.tasks) - 1 - settings.start.task
+    chain, beside = JOBS_OF_ALL * JOB_SECONDS, 0.0
     if settings.start.classifier is None:
         first = settings.pretrain_classifier
-        seconds += first.steps * of_classifier(first.batch_size)
+        chain += first.steps * of_classifier(first.batch_size)
+    if not later:
+        return chain, beside
     for name, bound in (("finetune", settings.finetune), ("joint", settings.joint)):
-        if name in settings.methods and later:
-            seconds += later * bound.steps * of_classifier(bound.batch_size)
-    if "genifer" in settings.methods and later:
-        seconds += later * settings.genifer.steps * of_classifier(settings.genifer.batch_size) * TEACHER
+        if name in settings.methods:
+            beside += later * (bound.steps * of_classifier(bound.batch_size) + JOBS_OF_A_TASK * JOB_SECONDS)
+    if "genifer" in settings.methods:
+        seconds = settings.genifer.steps * of_classifier(settings.genifer.batch_size) * TEACHER
+        chain += later * (seconds + (JOBS_OF_A_TASK + 1) * JOB_SECONDS)
         gan_steps = settings.train_gan.steps * (later - 1)
         if settings.start.gan is None:
             gan_steps += settings.pretrain_gan.steps
-        seconds += gan_steps * _seconds(_gan_step(settings, stage), device)
-    jobs = 1 + later * (2 * len(settings.methods) + 1)
-    return len(settings.seeds) * (seconds + jobs * JOB_SECONDS) / 3600
+        chain += gan_steps * _seconds(_gan_step(settings, stage), device)
+    return chain, beside
 
 
 def _gan_step(settings: RunSettings, stage: Stage) -> Callable[[], None]:

@@ -126,7 +126,7 @@ def test_a_stage_gets_its_slice_and_no_more() -> None:
     settings = parse_settings({"gan": {"generator_learning_rate": 0.5}, "joint": {"steps": 3}}, "test")
     slice_ = stage_settings(settings, "pretrain_gan")
     assert set(slice_) == {"recipe", "generator", "discriminator", "gan", "pretrain_gan", "runtime"}
-    assert slice_["runtime"] == {"precision": "fp32", "deterministic": False}
+    assert slice_["runtime"] == {"precision": "auto", "deterministic": False}
     seen = settings_from_slice(json.dumps(slice_), "pretrain_gan")
     assert seen.gan == settings.gan
     assert seen.joint == RunSettings().joint

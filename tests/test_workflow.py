@@ -95,7 +95,21 @@ def test_nothing_is_done_twice(finished: Path) -> None:
 
 
 def test_where_a_stage_computes_changes_nothing(finished: Path) -> None:
-    assert planned(finished, write_run_file(finished, runtime={"device": "cpu"})) == set()
+    runtime = {"device": "cpu", "threads": 1, "compile": "off"}
+    assert planned(finished, write_run_file(finished, runtime=runtime)) == set()
+
+
+def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
+    """They wait for cores, and for no GPU; with a GPU they wait for it."""
+    clone = make_clone(tmp_path)
+    for device, gpus in (("cpu", 0), ("auto", 1)):
+        run_file = write_run_file(clone, runtime={"device": device, "threads": 2})
+        done = call(["snakemake", "--dry-run", "--cores", "4", "--configfile", run_file], clone)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = done.stdout.splitlines()
+        resources = [line for line in lines if "    resources:" in line and "resume_every=" in line]
+        assert len(resources) == lines.count("    threads: 2") == 9
+        assert all(f"gpu={gpus}," in line and "compile=auto" in line for line in resources)
 
 
 def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
@@ -256,7 +270,7 @@ def test_the_quickstart_learns_without_forgetting(tmp_path: Path) -> None:
     results = clone / "results" / "quickstart"
     average = pd.read_csv(results / "summary.csv").set_index("method")["average_incremental_accuracy_mean"]
     assert average["joint"] > 0.96
-    assert average["genifer"] > 0.9
+    assert average["genifer"] > 0.92
     assert average["finetune"] < 0.5
     for path in results.rglob("benchmark.tsv"):
         assert pd.read_csv(path, sep="\t", na_values="-")["max_rss"].iloc[0] < 2000, path
