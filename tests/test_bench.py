@@ -7,7 +7,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from commands import write_run_file
+from PIL import Image
 
 Genifer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -31,6 +33,7 @@ def test_all_of_it(genifer: Genifer, tmp_path: Path) -> None:
     # Nothing else is computed for a later task than for the first, but what the old generator makes.
     assert found["GAN, a later task"]["operations"] > found["GAN, the first task"]["operations"]
     assert "of the time at one every 5 minutes" in found["resume file, written"]["note"]
+    assert found["data, prepared"]["seconds"] > found["data of a task, read"]["seconds"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [run_file.name]
 
 
@@ -42,5 +45,37 @@ def test_one_thing(genifer: Genifer, tmp_path: Path) -> None:
     assert "classifier, the first task" in done.stdout
     assert "GAN" not in done.stdout
     refused = genifer("bench", "classifier", *options, "--precision", "fp8")
+    assert refused.returncode != 0
+    assert "fp8" in refused.stderr
+    refused = genifer("bench", "classifier", *options, "--plot", "growth.png")
     assert refused.returncode == 1
-    assert "--precision: fp8" in refused.stderr
+    assert "genifer bench growth --plot growth.png" in refused.stderr
+
+
+@pytest.mark.slow
+def test_growth(genifer: Genifer, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path, runtime={"device": "cpu"})
+    options = ["--config", run_file, "--steps", "1", "--repeats", "1"]
+    plot = tmp_path / "growth.png"
+    done = genifer("bench", "growth", *options, "--plot", plot, "--json")
+    assert done.returncode == 0, done.stderr
+    found = {figures["name"]: figures for figures in json.loads(done.stdout)["figures"]}
+    operations = {name: figures["operations"] for name, figures in found.items()}
+    step = "classifier, a later task"
+    assert operations[f"classes 1000, {step}"] < 1.1 * operations[f"classes 10, {step}"]
+    assert operations[f"tasks 50, {step}"] == operations[f"tasks 5, {step}"]
+    assert operations[f"image size 128, {step}"] > 30 * operations[f"image size 16, {step}"]
+    with Image.open(plot) as picture:
+        assert picture.width > 2 * picture.height
+
+
+@pytest.mark.slow
+def test_data_of_the_papers_size(genifer: Genifer, tmp_path: Path) -> None:
+    run_file = tmp_path / "run.yaml"
+    run_file.write_text("run: paper\n")
+    done = genifer("bench", "data", "--config", run_file, "--repeats", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    prepared, read = json.loads(done.stdout)["figures"]
+    assert "times the 185 MB of images" in prepared["note"]
+    assert float(prepared["note"].split()[3]) < 3
+    assert read["note"] == "77 MB"

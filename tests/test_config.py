@@ -48,7 +48,7 @@ def test_a_block_states_only_what_differs() -> None:
         ({"gan": {"matching_stage": 7}}, ["gan.matching_stage", "7", "less than or equal to 6"]),
         ({"genifer": {"steps": 0}}, ["genifer.steps", "0", "greater than 0"]),
         ({"genifer": {"batch_size": 2, "replay_fraction": 0.1}}, ["genifer.replay_fraction", "no room"]),
-        ({"data": {"image_size": 12}}, ["data.image_size", "12", "8, 16 or 32"]),
+        ({"data": {"image_size": 12}}, ["data.image_size", "12", "8, 16, 32, 64 or 128"]),
         ({"data": {"mean": [0.5], "std": [0.5]}}, ["data.mean", "data.channels: 3"]),
         ({"data": {"dataset": "image_folder"}}, ["data.archive", "train/<class>"]),
         ({"data": {"dataset": "cub200"}}, ["data.dataset", "cub200", "cifar100"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator, minibatch_deviation
 from genifer.nn.generator import Generator, default_channels
 
-SIZES = (8, 16, 32)
+SIZES = (8, 16, 32, 64)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -34,6 +36,19 @@ def test_every_stage_can_be_matched(size: int, architecture: str) -> None:
         made = generator(torch.randn(4, 8), torch.tensor([0, 1, 2, 4]), noise)
         assert made.shape == features.shape
         assert stage == 0 or made.min() >= 0
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_gradients_are_the_same_with_channels_last(width: int) -> None:
+    classifier = Classifier("resnet18", width, 1, 5)
+    images = torch.randn(8, 1, 64, 64)
+    gradients = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        twin = copy.deepcopy(classifier).to(memory_format=memory_format)
+        twin(images.contiguous(memory_format=memory_format)).square().sum().backward()
+        gradients.append([parameter.grad for parameter in twin.parameters()])
+    for plain, channels_last in zip(*gradients, strict=True):
+        assert (plain - channels_last).norm() < 0.05 * plain.norm()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -60,9 +60,24 @@ class Bottleneck(nn.Module):
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    narrow = stride > 1 and in_channels < ONEDNN_BLOCK
+    kind = SubsampledConv2d if narrow else nn.Conv2d
+    return nn.Sequential(kind(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+ONEDNN_BLOCK = 16
+
+
+class SubsampledConv2d(nn.Conv2d):
+    """A 1 x 1 convolution with a stride, on every so many-th pixel taken beforehand.
+
+    For fewer channels than its block oneDNN's own way writes past its memory in the backward pass, where
+    channels come last: wrong gradients, or a crash (github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
