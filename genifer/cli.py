@@ -132,7 +132,7 @@ def _stage(
             device=device,
             precision=pick_precision(runtime.precision, device),
             deterministic=runtime.deterministic,
-            compile=pick_compile(runtime.compile, device, steps),
+            compile=pick_compile(runtime.compile, device, steps, runtime.deterministic),
             resume_every=runtime.resume_every,
             collapse_limit=runtime.collapse_limit,
             belongs_to=belongs_to,

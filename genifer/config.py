@@ -424,7 +424,7 @@ class RuntimeSettings(Settings):
     compile: Literal["auto", "off", "on"] = Field(
         "auto",
         description="compile the losses of a step (torch.compile); auto does on a GPU, for trainings of "
-        "10,000 steps and more",
+        "10,000 steps and more that need not be deterministic",
     )
     threads: PositiveInt = Field(
         4,

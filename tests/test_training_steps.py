@@ -188,8 +188,9 @@ def test_what_auto_picks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_precision("auto", CPU) == "fp32"
     assert pick_precision("auto", gpu) == "tf32"
     assert pick_precision("bf16", gpu) == "bf16"
-    assert pick_compile("auto", gpu, 80_000)
-    assert not pick_compile("auto", gpu, 500)
-    assert not pick_compile("auto", CPU, 80_000)
-    assert pick_compile("on", CPU, 1)
-    assert not pick_compile("off", gpu, 80_000)
+    assert pick_compile("auto", gpu, 80_000, deterministic=False)
+    assert not pick_compile("auto", gpu, 80_000, deterministic=True)
+    assert not pick_compile("auto", gpu, 500, deterministic=False)
+    assert not pick_compile("auto", CPU, 80_000, deterministic=False)
+    assert pick_compile("on", CPU, 1, deterministic=True)
+    assert not pick_compile("off", gpu, 80_000, deterministic=False)

@@ -60,10 +60,13 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
 
 
-def pick_compile(name: str, device: torch.device, steps: int) -> bool:
-    """Whether to compile a training of so many steps, for ``runtime.compile``."""
+def pick_compile(name: str, device: torch.device, steps: int, deterministic: bool) -> bool:
+    """Whether to compile a training of so many steps, for ``runtime.compile``.
+
+    On its own it does not where the same bits are asked for: a compiler may choose anew in every process.
+    """
     if name == "auto":
-        return device.type == "cuda" and steps >= WORTH_COMPILING
+        return device.type == "cuda" and steps >= WORTH_COMPILING and not deterministic
     return name == "on"
 
 
