@@ -62,7 +62,8 @@ def test_growth(genifer: Genifer, tmp_path: Path) -> None:
     found = {figures["name"]: figures for figures in json.loads(done.stdout)["figures"]}
     operations = {name: figures["operations"] for name, figures in found.items()}
     step = "classifier, a later task"
-    assert operations[f"classes 1000, {step}"] < 1.1 * operations[f"classes 10, {step}"]
+    # 990 rows of a readout are much for a network as small as this.
+    assert operations[f"classes 1000, {step}"] < 1.3 * operations[f"classes 10, {step}"]
     assert operations[f"tasks 50, {step}"] == operations[f"tasks 5, {step}"]
     assert operations[f"image size 128, {step}"] > 30 * operations[f"image size 16, {step}"]
     with Image.open(plot) as picture:
