@@ -64,7 +64,7 @@ def test_growth(genifer: Genifer, tmp_path: Path) -> None:
     step = "classifier, a later task"
     # 990 rows of a readout are much for a network as small as this.
     assert operations[f"classes 1000, {step}"] < 1.3 * operations[f"classes 10, {step}"]
-    assert operations[f"tasks 50, {step}"] == operations[f"tasks 5, {step}"]
+    assert operations[f"tasks 50, {step}"] == pytest.approx(operations[f"tasks 5, {step}"], rel=0.01)
     assert operations[f"image size 128, {step}"] > 30 * operations[f"image size 16, {step}"]
     with Image.open(plot) as picture:
         assert picture.width > 2 * picture.height
