@@ -26,9 +26,15 @@ from genifer.untrained import new_classifier, new_gan_step, random_data
 
 CPU = torch.device("cpu")
 # Adam's fused form counts its steps on the device; RAdam reads a counter that lies on the CPU.
-ADAM = {"optimizer": {"name": "adam"}}
+# Steps are small, so that rounding errors stay small.
+ADAM = {"optimizer": {"name": "adam", "learning_rate": 1e-4}}
 CHANGES: dict[str, Any] = {
-    "gan": {"ada": {"mode": "adaptive", "probability": 0.2, "interval": 1}, "r1_interval": 2},
+    "gan": {
+        "ada": {"mode": "adaptive", "probability": 0.2, "interval": 1},
+        "r1_interval": 2,
+        "generator_learning_rate": 1e-4,
+        "discriminator_learning_rate": 1e-4,
+    },
     # L1 of generators that are still the same has the sign of rounding errors for a gradient.
     "train_gan": {"distillation_stage": 2, "distillation_loss": "L2"},
     "genifer": ADAM,
