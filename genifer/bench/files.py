@@ -28,7 +28,7 @@ from genifer.data.batches import Normalization, load_task_data
 from genifer.errors import GeniferError
 from genifer.training.checkpoints import load_gan, save_gan
 from genifer.training.gan import gan_batches, gan_data
-from genifer.training.resume import Part, ResumeFiles, not_finite, restore_state, state_of
+from genifer.training.resume import ResumeFiles, not_finite, restore_state, state_of
 from genifer.training.stage import RESUME_EVERY
 from genifer.untrained import new_gan_step
 
@@ -125,14 +125,7 @@ def checkpoint(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
     gan.discriminator_step(batch, 1)
     gan.generator_step(batch)  # the optimisers have all their moments now
     averaged = copy.deepcopy(gan.generator)
-    parts: dict[str, Part] = {
-        "generator": gan.generator,
-        "averaged generator": averaged,
-        "discriminator": gan.discriminator,
-        "generator's optimizer": gan.generator_optimizer,
-        "discriminator's optimizer": gan.discriminator_optimizer,
-        "augmentation": gan.ada,
-    }
+    parts = gan.parts | {"averaged generator": averaged}
     with tempfile.TemporaryDirectory(dir=Path(), prefix=".bench-") as folder:
         files, path = ResumeFiles(Path(folder), {}), Path(folder) / "gan.safetensors"
 

@@ -163,16 +163,7 @@ def _train(
     averaged = copy.deepcopy(gan.generator).requires_grad_(False)
     shuffled = gan_data(gan, data, rng)
     batches = gan_batches(gan, shuffled, normalize)
-    parts: dict[str, Part] = {
-        "generator": gan.generator,
-        "averaged generator": averaged,
-        "discriminator": gan.discriminator,
-        "generator's optimizer": gan.generator_optimizer,
-        "discriminator's optimizer": gan.discriminator_optimizer,
-        "augmentation": gan.ada,
-        "batches": shuffled,
-        "rng": rng,
-    }
+    parts = gan.parts | {"averaged generator": averaged, "batches": shuffled, "rng": rng}
     collapse = Collapse(stage.collapse_limit, count)
     diversity = Diversity(gan, data, normalize, stage_seed(stage.seed, "diversity", stage.task))
     parts["collapse"] = collapse
@@ -309,6 +300,13 @@ class GanStep:
             betas=(0.0, 0.99**lazy),
             fused=True,
         )
+        self.parts: dict[str, Part] = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "generator's optimizer": self.generator_optimizer,
+            "discriminator's optimizer": self.discriminator_optimizer,
+            "augmentation": self.ada,
+        }
         self._compared = stage.compiled(self.compared)
         self._discriminator_loss = stage.compiled(self.discriminator_loss)
         self._generator_loss = stage.compiled(self.generator_loss)
