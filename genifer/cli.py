@@ -548,13 +548,13 @@ def evaluate(
     data: Annotated[
         list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")
     ],
-    output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for accuracy.csv and confusion.csv.")],
     seed: Seed = 0,
     config: Config = None,
     settings: Slice = None,
     device: Device = None,
 ) -> None:
-    """Count the right answers on the test images of every task so far."""
+    """Count the right answers on the test images of every task so far, and what is taken for what."""
     from genifer.evaluation.accuracy import evaluate
     from genifer.runtime.device import explained_memory, pick_device
 
@@ -565,17 +565,61 @@ def evaluate(
 
 
 @app.command()
+def evaluate_replay(
+    gan: Annotated[Path, typer.Option("--gan", help="Checkpoint of a GAN.")],
+    classifier: Annotated[
+        Path, typer.Option("--classifier", help="The classifier that it was trained against.")
+    ],
+    training_data: Annotated[
+        list[Path],
+        typer.Option(
+            "--training-data", help="Prepared training images, once for each task so far, in order."
+        ),
+    ],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Folder for replay.csv and nearest.safetensors.")],
+    seed: Seed = 0,
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+) -> None:
+    """Compare what a GAN replays with real images: by the classifier, its features, and in pixels."""
+    from genifer.evaluation.replay import evaluate_replay
+    from genifer.runtime.device import explained_memory, pick_device
+
+    loaded = _settings(config, settings, "evaluate_replay", device=device)
+    picked = pick_device(loaded.runtime.device)
+    with explained_memory("evaluation.batch_size"):
+        evaluate_replay(loaded.evaluation, seed, gan, classifier, training_data, data, output, picked)
+
+
+@app.command()
 def tabulate(
     method: Annotated[list[str], typer.Option("--method", help="A method of the run; once for each.")],
     evaluation: Annotated[
-        list[Path], typer.Option("--evaluation", help="A CSV file of evaluate; once for each.")
+        list[Path], typer.Option("--evaluation", help="A folder of evaluate; once for each.")
     ],
     output: Annotated[Path, typer.Option("--output", help="Folder for the tables.")],
 ) -> None:
-    """Collect evaluations into accuracy.csv, summary.csv, and JSON files for DVC."""
+    """Collect evaluations into accuracy.csv, summary.csv, confusion.csv, and JSON files for DVC."""
     from genifer.evaluation.tables import tabulate
 
     tabulate(method, evaluation, output)
+
+
+@app.command()
+def tabulate_replay(
+    evaluation: Annotated[
+        list[Path], typer.Option("--evaluation", help="replay.csv of evaluate-replay; once for each GAN.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
+) -> None:
+    """Collect the comparisons of all GANs into one table."""
+    from genifer.evaluation.tables import tabulate_replay
+
+    tabulate_replay(evaluation, output)
 
 
 @app.command()
@@ -595,47 +639,125 @@ def tabulate_training(
 
 
 @app.command()
-def plot_accuracy(
-    accuracy: Annotated[Path, typer.Option("--accuracy", help="accuracy.csv of a run.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder for the plots.")],
-    config: Config = None,
-    settings: Slice = None,
+def tabulate_costs(
+    job: Annotated[list[Path], typer.Option("--job", help="Folder of a job; once for each.")],
+    output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
 ) -> None:
-    """Draw accuracy over classes, the accuracy matrix of each method, and forgetting."""
-    from genifer.evaluation import plots
+    """Collect time, memory and machine of each job from the notes in its folder."""
+    from genifer.evaluation.costs import tabulate_costs
 
-    plots.plot_accuracy(_settings(config, settings, "plot").plots, accuracy, output)
+    tabulate_costs(job, output)
+
+
+Accuracy = Annotated[Path, typer.Option("--accuracy", help="accuracy.csv of a run.")]
+Confusion = Annotated[Path, typer.Option("--confusion", help="confusion.csv of a run.")]
+PlotFolder = Annotated[Path, typer.Option("--output", help="Folder for the plots.")]
 
 
 @app.command()
-def plot_replay(
+def plot_accuracy(
+    accuracy: Accuracy,
+    confusion: Confusion,
+    output: PlotFolder,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw accuracy over classes, and the accuracy and confusion matrix of each method."""
+    from genifer.evaluation.plots import accuracy as plots
+
+    plots.plot_accuracy(_settings(config, settings, "plot").plots, accuracy, confusion, output)
+
+
+@app.command()
+def plot_forgetting(
+    accuracy: Accuracy,
+    confusion: Confusion,
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Prepared test images, once for each task, in order.")
+    ],
+    output: PlotFolder,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw what is forgotten: of each task, and the ten worst classes of each method."""
+    from genifer.evaluation.plots import forgetting
+
+    forgetting.plot_forgetting(_settings(config, settings, "plot").plots, accuracy, confusion, data, output)
+
+
+@app.command()
+def plot_palettes(
     gan: Annotated[Path, typer.Option("--gan", help="Checkpoint of a GAN.")],
     classifier: Annotated[
-        Path, typer.Option("--classifier", help="The classifier that it was trained against.")
+        Path, typer.Option("--classifier", help="A classifier of the run, for the normalisation.")
     ],
-    data: Annotated[Path, typer.Option("--data", help="Any prepared file of the run, for the class names.")],
-    output: Annotated[Path, typer.Option("--output", help="Path of the picture, without .png or .svg.")],
+    nearest: Annotated[Path, typer.Option("--nearest", help="nearest.safetensors of evaluate-replay.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Prepared test images, once for each task so far, in order.")
+    ],
+    output: PlotFolder,
+    old_gan: Annotated[
+        Path | None, typer.Option("--old-gan", help="The GAN after the task before.", show_default=False)
+    ] = None,
     seed: Seed = 0,
     config: Config = None,
     settings: Slice = None,
 ) -> None:
-    """Draw a palette of replayed images: one column a class."""
-    from genifer.evaluation import palettes
+    """Draw real images, the old generator's and the new one's, and those nearest to training images."""
+    from genifer.evaluation.plots import palettes
 
-    palettes.plot_replay(_settings(config, settings, "plot").plots, seed, gan, classifier, data, output)
+    loaded = _settings(config, settings, "plot")
+    palettes.plot_palettes(loaded.plots, seed, gan, old_gan, classifier, nearest, data, output)
+
+
+@app.command()
+def plot_replay(
+    replay: Annotated[Path, typer.Option("--replay", help="replay.csv of a run.")],
+    output: PlotFolder,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw how good the replay is: agreement with the label, and distance in features."""
+    from genifer.evaluation.plots import replay as plots
+
+    plots.plot_replay_quality(_settings(config, settings, "plot").plots, replay, output)
 
 
 @app.command()
 def plot_training(
     training: Annotated[Path, typer.Option("--training", help="training.csv of a run.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder for the pictures.")],
+    output: PlotFolder,
     config: Config = None,
     settings: Slice = None,
 ) -> None:
-    """Draw the curves of trainings: one panel a scalar, one line a training."""
-    from genifer.evaluation import plots
+    """Draw the curves of trainings, and how the GAN fares."""
+    from genifer.evaluation.plots import training as plots
 
     plots.plot_training(_settings(config, settings, "plot").plots, training, output)
+
+
+@app.command()
+def write_tables(
+    results: Annotated[Path, typer.Option("--results", help="Folder of a run with its CSV files.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the pages.")],
+) -> None:
+    """Write the run's tables as HTML pages, for the report."""
+    from genifer.evaluation.pages import write_tables
+
+    write_tables(results, output)
+
+
+@app.command()
+def plot_costs(
+    costs: Annotated[Path, typer.Option("--costs", help="costs.csv of a run.")],
+    output: PlotFolder,
+    config: Config = None,
+    settings: Slice = None,
+) -> None:
+    """Draw where the time went: a bar a stage."""
+    from genifer.evaluation.plots import costs as plots
+
+    plots.plot_costs(_settings(config, settings, "plot").plots, costs, output)
 
 
 @app.command()

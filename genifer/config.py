@@ -459,7 +459,12 @@ class PlotSettings(Settings):
     palette: str = Field("colorblind", description="seaborn palette, one colour a method")
     dpi: Annotated[int, Field(ge=50, le=600)] = Field(150, description="of the PNG files")
     replay_images_per_class: Annotated[int, Field(ge=1, le=32)] = Field(
-        8, description="rows of the replay palettes"
+        4, description="rows of the replay palettes: of real images, and of each generator's"
+    )
+    published: Path | None = Field(
+        None,
+        description="CSV file of published accuracies to draw beside the run's: source, method, "
+        "classes_seen, accuracy (0 to 1)",
     )
 
     @field_validator("palette")
@@ -623,8 +628,12 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "train_finetune": ("finetune", "runtime.precision", "runtime.deterministic"),
     "train_joint": ("joint", "runtime.precision", "runtime.deterministic"),
     "evaluate": ("evaluation",),
+    "evaluate_replay": ("evaluation",),
     "tabulate": (),
+    "tabulate_replay": (),
     "tabulate_training": (),
+    "tabulate_costs": (),
+    "write_tables": (),
     "plot": ("plots",),
 }
 """The settings that each stage depends on, and may read."""

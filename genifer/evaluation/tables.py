@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from genifer.evaluation import COLUMNS
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, REPLAY_COLUMNS
 from genifer.runtime.files import whole_file
 
 FIRST_TASK = "first_task"
@@ -22,18 +22,26 @@ METRICS = (
 )
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of this project; names of classes stay text, whatever they look like."""
+    return pd.read_csv(path, converters={"class_name": str})
+
+
 def tabulate(methods: Sequence[str], evaluations: Sequence[Path], output: Path) -> None:
-    """Collect evaluations into ``accuracy.csv`` and ``summary.csv``.
+    """Collect evaluations (folders) into ``accuracy.csv``, ``summary.csv`` and ``confusion.csv``.
 
     ``metrics/<method>.json`` holds a method's metrics once more for DVC, which reads no CSV file
     as metrics.
     """
-    accuracy = collect(methods, evaluations)
+    accuracy = collect(methods, [folder / "accuracy.csv" for folder in evaluations], COLUMNS)
+    confusion = collect(methods, [folder / "confusion.csv" for folder in evaluations], CONFUSION_COLUMNS)
     summary = summarize(accuracy)
     with whole_file(output / "accuracy.csv") as temporary:
         accuracy.to_csv(temporary, index=False, float_format="%.6f")
     with whole_file(output / "summary.csv") as temporary:
         summary.to_csv(temporary, index=False, float_format="%.6f")
+    with whole_file(output / "confusion.csv") as temporary:
+        confusion.to_csv(temporary, index=False)
     for method in methods:
         metrics = metrics_of_method(accuracy, summary, method)
         with whole_file(output / "metrics" / f"{method}.json") as temporary:
@@ -50,9 +58,17 @@ def tabulate_training(metrics: Sequence[Path], output: Path) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g")
 
 
-def collect(methods: Sequence[str], evaluations: Sequence[Path]) -> pd.DataFrame:
+def tabulate_replay(evaluations: Sequence[Path], output: Path) -> None:
+    """Collect the ``replay.csv`` of all GANs into one table."""
+    tables = [read_table(path) for path in evaluations]
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=REPLAY_COLUMNS)
+    with whole_file(output) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def collect(methods: Sequence[str], evaluations: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
     """One table; the evaluation of the shared first task appears under every method."""
-    rows = pd.concat([pd.read_csv(path) for path in evaluations], ignore_index=True)
+    rows = pd.concat([read_table(path) for path in evaluations], ignore_index=True)
     shared = rows[rows["method"] == FIRST_TASK]
     own = rows[rows["method"] != FIRST_TASK]
     table = pd.concat([own, *(shared.assign(method=method) for method in methods)])
@@ -60,8 +76,9 @@ def collect(methods: Sequence[str], evaluations: Sequence[Path]) -> pd.DataFrame
     table = table.sort_values(
         ["method", "seed", "after_task", "eval_task"],
         key=lambda column: column.map(rank) if column.name == "method" else column,
+        kind="stable",
     )
-    return table[COLUMNS].reset_index(drop=True)
+    return table[list(columns)].reset_index(drop=True)
 
 
 def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
@@ -91,6 +108,31 @@ def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
     best = before.groupby(["method", "seed", "eval_task"], sort=False)["accuracy"].max()
     end = accuracy[accuracy["after_task"] == last].set_index(["method", "seed", "eval_task"])["accuracy"]
     return (best - end.reindex(best.index)).rename("forgetting").reset_index()
+
+
+def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
+    """Columns method, seed, after_task, eval_task, label, class_name, accuracy."""
+    right = confusion["n_images"].where(confusion["label"] == confusion["predicted"], 0)
+    keys = ["method", "seed", "after_task", "eval_task", "label", "class_name"]
+    table = confusion.assign(n_correct=right).groupby(keys, sort=False)[["n_images", "n_correct"]].sum()
+    return (table["n_correct"] / table["n_images"]).rename("accuracy").reset_index()
+
+
+def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
+    """For each class but those of the last task the same as `forgetting`, means over the seeds, worst first.
+
+    Returns:
+        Columns method, eval_task, label, class_name, best, final, forgetting.
+    """
+    accuracy = class_accuracy(confusion)
+    last = accuracy["after_task"].max()
+    keys = ["method", "seed", "eval_task", "label", "class_name"]
+    best = accuracy[accuracy["after_task"] < last].groupby(keys, sort=False)["accuracy"].max()
+    final = accuracy[accuracy["after_task"] == last].set_index(keys)["accuracy"]
+    table = pd.DataFrame({"best": best, "final": final.reindex(best.index)})
+    table["forgetting"] = table["best"] - table["final"]
+    means = table.groupby([key for key in keys if key != "seed"], sort=False).mean().reset_index()
+    return means.sort_values("forgetting", ascending=False, kind="stable", ignore_index=True)
 
 
 def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:

@@ -180,6 +180,7 @@ def _train(
                 update_average(averaged, gan.generator, decay)
             if collapse.probes(step):
                 scalars["diversity"] = diversity(averaged)
+                scalars["ema_distance"] = relative_distance(averaged, gan.generator)
             steps.record(step, scalars)
     save_gan(
         stage.output / "gan.safetensors",
@@ -428,3 +429,12 @@ def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float)
 def update_average(averaged: nn.Module, module: nn.Module, decay: float) -> None:
     """averaged = decay * averaged + (1 - decay) * module, over all parameters."""
     torch._foreach_lerp_(list(averaged.parameters()), list(module.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def relative_distance(averaged: nn.Module, module: nn.Module) -> Tensor:
+    """Norm of the difference of all parameters, relative to that of the module's."""
+    weights = [parameter.detach() for parameter in module.parameters()]
+    between = torch._foreach_sub(list(averaged.parameters()), weights)
+    differences, norms = (torch.stack(torch._foreach_norm(list(tensors))) for tensors in (between, weights))
+    return differences.norm() / norms.norm()

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 # The code of this checkout, as in the jobs, also where another one is installed.
@@ -16,6 +17,17 @@ try:
     RUN = parse_settings(config, source="settings")
 except GeniferError as error:
     raise WorkflowError(str(error)) from None
+
+
+@cache
+def findings():
+    """What the captions of the report say of the run, read from its tables when the report is written."""
+    from genifer.evaluation.findings import Findings
+
+    return Findings(Path("results", RUN.run), RUN)
+
+
+config["findings"] = findings
 
 TASKS = range(len(RUN.scenario.tasks))
 # The run goes on after this task: 0, unless it starts from checkpoints of a later one.
@@ -182,17 +194,59 @@ def trained_gan_tasks():
     return [task for task in gan_tasks() if task > FIRST or RUN.start.gan is None]
 
 
+def old_gan(wildcards):
+    """The GAN before the one of a task, where there is one."""
+    task = int(wildcards.task)
+    return (
+        []
+        if task == FIRST
+        else f"{gan_stage(wildcards.seed, task - 1)}/gan.safetensors"
+    )
+
+
+def gan_classifier(wildcards):
+    """The classifier that the GAN of a task was trained against."""
+    if int(wildcards.task) == FIRST:
+        return first_task(wildcards.seed, "pretrain_classifier/classifier.safetensors")
+    folder = next_task("genifer", wildcards.seed, wildcards.task)
+    return f"{folder}/train_genifer/classifier.safetensors"
+
+
 # Tables and plots
 
 
 def evaluations():
-    shared = [first_task(seed, "evaluate/accuracy.csv") for seed in RUN.seeds]
+    """Folders of all evaluations of classifiers."""
+    shared = [first_task(seed, "evaluate") for seed in RUN.seeds]
     return shared + expand(
-        f"{NEXT_TASK}/evaluate/accuracy.csv",
+        f"{NEXT_TASK}/evaluate",
         method=RUN.methods,
         seed=RUN.seeds,
         task=LATER_TASKS,
     )
+
+
+def tables_of_evaluations():
+    return [
+        f"{folder}/{table}.csv"
+        for folder in evaluations()
+        for table in ("accuracy", "confusion")
+    ]
+
+
+def replay_evaluation(seed, task):
+    """The folder in which what a GAN replays is compared with real images."""
+    if int(task) == FIRST:
+        return first_task(seed, "evaluate_replay")
+    return f"{next_task('genifer', seed, task)}/evaluate_replay"
+
+
+def replay_evaluations():
+    return [
+        f"{replay_evaluation(seed, task)}/replay.csv"
+        for seed in RUN.seeds
+        for task in gan_tasks()
+    ]
 
 
 def metrics_of_methods():
@@ -217,36 +271,93 @@ def training_metrics():
 
 
 def training_plots():
-    return pictures(*dict.fromkeys(picture for picture, _ in trainings()))
+    names = dict.fromkeys(picture for picture, _ in trainings())
+    return [*names, "gan_training"] if "training_gan" in names else [*names]
 
 
-def pictures(*names):
-    """Plots are drawn twice: as PNG and as SVG."""
+def jobs():
+    """Folders of all jobs that prepare, train and evaluate, for what they cost."""
+    evaluated_replay = [str(Path(table).parent) for table in replay_evaluations()]
+    trained = [folder for _, folder in trainings()]
+    return [f"{RESULTS}/data", *trained, *evaluations(), *evaluated_replay]
+
+
+def plots(*names, shown=None):
+    """Plots are drawn twice: as PNG, which the report shows, and as SVG."""
+    paths = []
+    for name in names:
+        png, svg = (f"{RESULTS}/plots/{name}.{suffix}" for suffix in ("png", "svg"))
+        paths += [png if shown is None else report(png, **shown), svg]
+    return paths
+
+
+def in_report(name, category, table=False, **labels):
+    """How the report shows a file: its caption, its group and what tells it from the others there."""
+    caption = f"table_{name}" if table else name
+    shows = name.replace("_", " ") + (" (table)" if table else "")
+    return {
+        "caption": f"../report/{caption}.rst",
+        "category": category,
+        "labels": {"shows": shows, **labels},
+    }
+
+
+def plots_of_methods(name, category):
+    """A plot for each method."""
     return [
-        f"{RESULTS}/plots/{name}.{suffix}"
-        for name in names
-        for suffix in ("png", "svg")
+        path
+        for method in RUN.methods
+        for path in plots(
+            f"{name}_{method}", shown=in_report(name, category, method=method)
+        )
     ]
 
 
-def accuracy_plots():
-    matrices = [f"accuracy_matrix_{method}" for method in RUN.methods]
-    return pictures("accuracy", "forgetting", *matrices)
+TABLES = {
+    "summary": ("Accuracy", {"method": "all"}),
+    "accuracy": ("Accuracy", {"method": "all"}),
+    "forgotten_classes": ("Forgetting", {"method": "all"}),
+    "replay": ("Replay", {"GAN": "all"}),
+    "costs": ("Run", {}),
+}
+
+
+def tables():
+    """Tables of the run that the report shows as pages."""
+    return [name for name in TABLES if name != "replay" or gan_tasks()]
+
+
+def report_table(name):
+    category, labels = TABLES[name]
+    shown = in_report(name, category, table=True, **labels)
+    return report(f"{RESULTS}/tables/{name}.html", **shown)
 
 
 def final_outputs():
     """All that a run is for: its tables and plots."""
     # In the direct mode the generator makes features, which are no pictures.
     seeds = RUN.seeds if RUN.gan.generated_stage == 0 else []
-    replay = [
-        f"replay_seed_{seed}_task_{task}" for seed in seeds for task in gan_tasks()
+    of_gans = [
+        f"{kind}_seed_{seed}_task_{task}"
+        for seed in seeds
+        for task in gan_tasks()
+        for kind in ("replay", "nearest")
     ]
+    of_methods = [
+        f"{kind}_{method}"
+        for kind in ("accuracy_matrix", "confusion", "forgotten_classes")
+        for method in RUN.methods
+    ]
+    of_replay = ["replay_agreement", "replay_frechet"] if gan_tasks() else []
     return [
         f"{RESULTS}/accuracy.csv",
         f"{RESULTS}/summary.csv",
+        f"{RESULTS}/confusion.csv",
         *metrics_of_methods(),
         f"{RESULTS}/training.csv",
-        *accuracy_plots(),
-        *pictures(*replay),
-        *training_plots(),
+        f"{RESULTS}/costs.csv",
+        *([f"{RESULTS}/replay.csv"] if gan_tasks() else []),
+        *plots("accuracy", "forgetting", *of_methods, "costs"),
+        *plots(*of_replay, *of_gans, *training_plots()),
+        *[f"{RESULTS}/tables/{name}.html" for name in tables()],
     ]

@@ -1,0 +1,169 @@
+"""Whether what a GAN replays is any good: seen by the classifier, in its features, and in pixels."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genifer.config import EvaluationSettings
+from genifer.data.batches import TaskData, load_task_data
+from genifer.errors import GeniferError
+from genifer.evaluation import REPLAY_COLUMNS
+from genifer.runtime.device import configure
+from genifer.runtime.files import whole_file
+from genifer.runtime.seeds import seeded_generator, stage_seed
+from genifer.runtime.tensors import save_tensors
+from genifer.training.checkpoints import load_classifier, load_gan, require_classes
+from genifer.training.genifer import replay
+
+log = logging.getLogger(__name__)
+
+NEAREST = "nearest replayed images"
+"""Kind of the file with each class's replayed image that is nearest to a training image."""
+
+
+@torch.inference_mode()
+def evaluate_replay(
+    settings: EvaluationSettings,
+    seed: int,
+    gan_path: Path,
+    classifier_path: Path,
+    training_paths: Sequence[Path],
+    held_out_paths: Sequence[Path],
+    output: Path,
+    device: torch.device,
+) -> None:
+    """Compare as many replayed images of each class as there are held-out ones with its training images.
+
+    Writes ``replay.csv`` (`REPLAY_COLUMNS`), a row for each class that the GAN knows:
+
+    * ``agreement``: share of the replayed images that the classifier takes for the class asked for;
+    * ``frechet``: `frechet_distance` between replayed and training images, in the features of the
+      matching stage averaged over positions, and the same for the held-out images, which is what a perfect
+      GAN would reach;
+    * ``nearest``: distance of a replayed image to the nearest training image of its class, the mean over the
+      replayed images, and the same for the held-out ones, in grey levels (root mean square over the pixels).
+      Far below the latter, the GAN copies.
+
+    and ``nearest.safetensors``: of each class the replayed image that is nearest to a training image, and
+    that one. In the direct mode, where the generator makes features, nothing is compared in pixels.
+
+    Args:
+        classifier_path: the classifier that the GAN was trained against; the old one of the next task.
+        training_paths, held_out_paths: prepared files of the tasks 0 to t in order.
+    """
+    configure(device, "fp32")
+    gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
+    generator, classifier, normalize = gan.generator.eval(), trained.network.eval(), trained.normalization
+    after_task = len(training_paths) - 1
+    require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
+    rng = seeded_generator(stage_seed(seed, "evaluate_replay", after_task), device)
+    matched: int = gan.discriminator.description["stage"]
+
+    def in_batches(function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+        return torch.cat([function(batch) for batch in samples.split(settings.batch_size)])
+
+    def features_of_real(pixels: Tensor) -> Tensor:
+        images = normalize(pixels).contiguous(memory_format=torch.channels_last)
+        return _averaged(classifier.features(images, matched))
+
+    def replayed(labels: Tensor) -> Tensor:
+        z = torch.randn(len(labels), generator.latent_dim, generator=rng, device=device)
+        return replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
+
+    rows: list[list[object]] = []
+    nearest: dict[str, list[Tensor]] = {"replayed": [], "training": []}
+    names: list[str] = []
+    for eval_task, paths in enumerate(zip(training_paths, held_out_paths, strict=True)):
+        training, held_out = (load_task_data([path], device) for path in paths)
+        for data, path in ((training, paths[0]), (held_out, paths[1])):
+            if data.task != eval_task:
+                raise GeniferError(f"{path}: holds task {data.task}; give those of tasks 0, 1, ... in order")
+        for label in range(training.n_old, training.n_old + training.n_new):
+            real, held = _of_class(training, label), _of_class(held_out, label)
+            asked = torch.full((len(held),), label, device=device)
+            made = in_batches(replayed, asked)
+            logits = in_batches(lambda batch: classifier(batch, start=generator.stage), made)
+            n_agreeing = int((logits.argmax(1) == label).sum())
+            of_real, of_held = in_batches(features_of_real, real), in_batches(features_of_real, held)
+            of_made = in_batches(
+                lambda batch: _averaged(classifier.features(batch, matched, start=generator.stage)), made
+            )
+            frechet = [frechet_distance(of_real, of_made), frechet_distance(of_real, of_held)]
+            row = [seed, after_task, eval_task, label, training.class_names[label], len(held), n_agreeing]
+            row += [f"{n_agreeing / len(held):.6f}", *(f"{distance:.6g}" for distance in frechet)]
+            if generator.stage == 0:
+                pixels = normalize.to_pixels(made)
+                distances, indices = _to_nearest(pixels, real)
+                closest = int(distances.argmin())
+                nearest["replayed"].append(pixels[closest])
+                nearest["training"].append(real[indices[closest]])
+                row += [f"{d.mean().item():.6g}" for d in (distances, _to_nearest(held, real)[0])]
+            else:
+                row += ["", ""]
+            rows.append(row)
+            names.append(training.class_names[label])
+        agreeing = [float(str(row[7])) for row in rows if row[2] == eval_task]
+        log.info("task %d: agreement %.1f %%", eval_task, 100 * sum(agreeing) / len(agreeing))
+    save_tensors(
+        output / "nearest.safetensors",
+        {name: torch.stack(images) for name, images in nearest.items() if images},
+        {"kind": NEAREST, "class_names": names},
+    )
+    with (
+        whole_file(output / "replay.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(REPLAY_COLUMNS)
+        table.writerows(rows)
+
+
+def frechet_distance(first: Tensor, second: Tensor) -> float:
+    """Squared Frechet distance of the Gaussians with the means and covariances of two samples.
+
+    Heusel et al. (2017), equation 6. Small samples bias it upwards: compare samples of the same size.
+
+    Args:
+        first, second: (n, features) each; a single sample has no spread.
+    """
+    first, second = first.double(), second.double()
+    between_means = (first.mean(0) - second.mean(0)).square().sum()
+    of_first, of_second = _covariance(first), _covariance(second)
+    values, vectors = torch.linalg.eigh(of_first)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    # The trace of (C1 C2)^(1/2) is that of (C1^(1/2) C2 C1^(1/2))^(1/2), a symmetric matrix.
+    cross = torch.linalg.eigvalsh(root @ of_second @ root).clamp(min=0).sqrt().sum()
+    return max(float(between_means + of_first.trace() + of_second.trace() - 2 * cross), 0.0)
+
+
+def _covariance(samples: Tensor) -> Tensor:
+    centred = samples - samples.mean(0)
+    return centred.T @ centred / max(len(samples) - 1, 1)
+
+
+def _averaged(features: Tensor) -> Tensor:
+    """(n, channels), averaged over positions where there are any."""
+    return features.float().flatten(2).mean(2) if features.dim() == 4 else features.float()
+
+
+def _of_class(data: TaskData, label: int) -> Tensor:
+    images = data.images[data.labels == label]
+    if not len(images):
+        raise GeniferError(
+            f"class '{data.class_names[label]}' has no image to compare replayed ones with; give it some, "
+            "or raise data.validation_fraction where evaluation.split is validation"
+        )
+    return images
+
+
+def _to_nearest(images: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean square distance, in grey levels, of each image to the nearest training image, and which."""
+    distances = torch.cdist(images.flatten(1).float(), training.flatten(1).float())
+    smallest = distances.min(1)
+    return smallest.values / images[0].numel() ** 0.5, smallest.indices
