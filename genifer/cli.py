@@ -17,6 +17,7 @@ import typer
 
 from genifer import __version__
 from genifer.config import (
+    TRACKERS,
     RunSettings,
     load_settings,
     parse_settings,
@@ -27,6 +28,8 @@ from genifer.config import (
 from genifer.errors import GeniferError
 
 if TYPE_CHECKING:
+    import torch
+
     from genifer.training.stage import Stage
 
 app = typer.Typer(
@@ -79,8 +82,17 @@ Compile = Annotated[
     Literal["auto", "off", "on"] | None,
     typer.Option("--compile", help="Instead of runtime.compile.", show_default=False),
 ]
+Trackers = Annotated[
+    str | None,
+    typer.Option(
+        "--trackers",
+        help="tensorboard, dvclive, mlflow, with commas between, or none; instead of runtime.trackers.",
+        show_default=False,
+    ),
+]
 StageOutput = Annotated[
-    Path, typer.Option("--output", help="Folder for checkpoint, metrics.csv and TensorBoard events.")
+    Path,
+    typer.Option("--output", help="Folder for checkpoint, metrics.csv, status.json and trackers' files."),
 ]
 TrainData = Annotated[Path, typer.Option("--data", help="Prepared training images of the task.")]
 Classifier = Annotated[Path, typer.Option("--classifier", help="Checkpoint of a classifier.")]
@@ -95,6 +107,18 @@ def _settings(config: Path | None, slice_: str | None, stage: str, **runtime: ob
     loaded = load_settings(config) if config is not None else settings_from_slice(slice_ or "", stage)
     given = {name: value for name, value in runtime.items() if value is not None}
     return loaded.model_copy(update={"runtime": loaded.runtime.model_copy(update=given)})
+
+
+def _trackers(names: str | None) -> list[str] | None:
+    if names is None:
+        return None
+    given = [] if names == "none" else names.split(",")
+    unknown = [name for name in given if name not in TRACKERS]
+    if unknown:
+        raise GeniferError(
+            f"--trackers: '{unknown[0]}' is not known; allowed: {', '.join(TRACKERS)}, or none"
+        )
+    return given
 
 
 @contextlib.contextmanager
@@ -135,6 +159,7 @@ def _stage(
             compile=pick_compile(runtime.compile, device, steps, runtime.deterministic),
             resume_every=runtime.resume_every,
             collapse_limit=runtime.collapse_limit,
+            trackers=runtime.trackers,
             belongs_to=belongs_to,
         )
 
@@ -369,12 +394,19 @@ def pretrain_classifier(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
 ) -> None:
     """Train the classifier on the first task."""
     from genifer.training import supervised
 
     loaded = _settings(
-        config, settings, "pretrain_classifier", device=device, compile=compile_, resume_every=resume_every
+        config,
+        settings,
+        "pretrain_classifier",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        trackers=_trackers(trackers),
     )
     pretrained = loaded.classifier.pretrained
     checkpoints = {} if pretrained is None else {"pretrained classifier": pretrained}
@@ -402,6 +434,7 @@ def pretrain_gan(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
     collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on the first task, against the classifier's features."""
@@ -414,6 +447,7 @@ def pretrain_gan(
         device=device,
         compile=compile_,
         resume_every=resume_every,
+        trackers=_trackers(trackers),
         collapse_limit=collapse_limit,
     )
     checkpoints = {"classifier": classifier}
@@ -437,12 +471,19 @@ def train_genifer(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
 ) -> None:
     """Train the classifier on a later task's images and on replayed ones."""
     from genifer.training import genifer
 
     loaded = _settings(
-        config, settings, "train_genifer", device=device, compile=compile_, resume_every=resume_every
+        config,
+        settings,
+        "train_genifer",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        trackers=_trackers(trackers),
     )
     checkpoints = {"old classifier": old_classifier, "old GAN": old_gan}
     with _stage(
@@ -463,6 +504,7 @@ def train_gan(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
     collapse_limit: CollapseLimit = None,
 ) -> None:
     """Train the GAN on to a later task's classes."""
@@ -475,6 +517,7 @@ def train_gan(
         device=device,
         compile=compile_,
         resume_every=resume_every,
+        trackers=_trackers(trackers),
         collapse_limit=collapse_limit,
     )
     checkpoints = {"classifier": classifier, "old GAN": old_gan}
@@ -495,12 +538,19 @@ def train_finetune(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
 ) -> None:
     """Lower bound: train the classifier on a later task's images only."""
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(
-        config, settings, "train_finetune", device=device, compile=compile_, resume_every=resume_every
+        config,
+        settings,
+        "train_finetune",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        trackers=_trackers(trackers),
     )
     checkpoints = {"old classifier": old_classifier}
     with _stage(
@@ -522,12 +572,19 @@ def train_joint(
     device: Device = None,
     compile_: Compile = None,
     resume_every: ResumeEvery = None,
+    trackers: Trackers = None,
 ) -> None:
     """Upper bound: train the classifier on the images of all tasks so far."""
     from genifer.training.supervised import train_on_images
 
     loaded = _settings(
-        config, settings, "train_joint", device=device, compile=compile_, resume_every=resume_every
+        config,
+        settings,
+        "train_joint",
+        device=device,
+        compile=compile_,
+        resume_every=resume_every,
+        trackers=_trackers(trackers),
     )
     checkpoints = {"old classifier": old_classifier}
     with _stage(
@@ -562,6 +619,7 @@ def evaluate(
     picked = pick_device(loaded.runtime.device)
     with explained_memory("evaluation.batch_size"):
         evaluate(loaded.evaluation, method, seed, classifier, data, output, picked)
+    _note_machine("evaluate", output, picked)
 
 
 @app.command()
@@ -593,6 +651,14 @@ def evaluate_replay(
     picked = pick_device(loaded.runtime.device)
     with explained_memory("evaluation.batch_size"):
         evaluate_replay(loaded.evaluation, seed, gan, classifier, training_data, data, output, picked)
+    _note_machine("evaluate_replay", output, picked)
+
+
+def _note_machine(stage: str, output: Path, device: torch.device) -> None:
+    """Leave where a stage that does not train has run, for the costs of the run."""
+    from genifer.runtime.status import STATUS, machine_of, write_status
+
+    write_status(output / STATUS, {"stage": stage, "state": "done", **machine_of(device, "fp32")})
 
 
 @app.command()
@@ -611,15 +677,18 @@ def tabulate(
 
 @app.command()
 def tabulate_replay(
-    evaluation: Annotated[
-        list[Path], typer.Option("--evaluation", help="replay.csv of evaluate-replay; once for each GAN.")
-    ],
     output: Annotated[Path, typer.Option("--output", help="The CSV file to write.")],
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--evaluation", help="replay.csv of evaluate-replay; once for each GAN.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Collect the comparisons of all GANs into one table."""
     from genifer.evaluation.tables import tabulate_replay
 
-    tabulate_replay(evaluation, output)
+    tabulate_replay(evaluation or [], output)
 
 
 @app.command()

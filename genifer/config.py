@@ -28,6 +28,8 @@ from genifer.errors import GeniferError
 from genifer.recipes import RECIPES
 
 Method = Literal["genifer", "finetune", "joint"]
+Tracker = Literal["tensorboard", "dvclive", "mlflow"]
+TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow")
 METHODS: tuple[Method, ...] = ("genifer", "finetune", "joint")
 
 CIFAR100_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
@@ -442,9 +444,20 @@ class RuntimeSettings(Settings):
         description="a GAN whose images or logits differ less, or whose discriminator's loss is lower, has "
         "collapsed: its training stops (1 is sound; 0 never stops)",
     )
+    trackers: list[Tracker] = Field(
+        ["tensorboard"],
+        description="that are told scalars, palettes and settings of trainings: tensorboard, dvclive, mlflow",
+    )
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="device: auto refuses a CPU for runs that would take longer"
     )
+
+    @field_validator("trackers")
+    @classmethod
+    def _each_once(cls, trackers: list[str]) -> list[str]:
+        if len(set(trackers)) != len(trackers):
+            raise ValueError(f"is {trackers}; name each tracker once")
+        return trackers
 
 
 class PlotSettings(Settings):

@@ -20,7 +20,7 @@ from genifer.config import RunSettings
 from genifer.data.archives import Archive
 from genifer.errors import GeniferError
 from genifer.estimate import bytes_needed, training_hours
-from genifer.preflight import check_given_files, refuse_cpu
+from genifer.preflight import check_given_files, check_trackers, refuse_cpu
 from genifer.runtime.device import pick_device
 from genifer.runtime.files import whole_file
 from genifer.runtime.progress import duration
@@ -101,6 +101,7 @@ def _driver() -> str | None:
 
 def _data(settings: RunSettings) -> Finding:
     check_given_files(settings)
+    check_trackers(settings)
     data = settings.data
     if data.dataset == "digits":
         return Finding("data", "ok", "the digits come with scikit-learn")

@@ -11,8 +11,10 @@ from genifer.config import RunSettings
 from genifer.data.sources import class_folders
 from genifer.errors import GeniferError
 from genifer.estimate import training_hours
+from genifer.evaluation.published import read_published
 from genifer.runtime.device import pick_device
 from genifer.runtime.progress import duration
+from genifer.runtime.tracking import PACKAGES, missing_packages
 from genifer.scenario import build_scenario
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 def preflight(settings: RunSettings, device_name: str) -> None:
     """Raise a `GeniferError` if something would stop the run, or if a CPU is no place for it."""
     check_given_files(settings)
+    check_trackers(settings)
     device = pick_device(device_name)
     if device.type == "cpu" and device_name == "auto":
         hours = training_hours(settings, device)
@@ -45,6 +48,17 @@ def refuse_cpu(settings: RunSettings, hours: float) -> None:
         )
 
 
+def check_trackers(settings: RunSettings) -> None:
+    """Raise a `GeniferError` if the package of a tracker is not installed."""
+    missing = missing_packages(settings.runtime.trackers)
+    if missing:
+        packages = " ".join(PACKAGES[name] for name in missing)
+        raise GeniferError(
+            f"runtime.trackers: {', '.join(missing)}: not installed. Install it (pip install {packages}), or "
+            "take it from the list"
+        )
+
+
 def check_given_files(settings: RunSettings) -> None:
     """Raise a `GeniferError` if a file or folder that the settings name is not there, or does not fit."""
     given = {
@@ -57,6 +71,8 @@ def check_given_files(settings: RunSettings) -> None:
             raise GeniferError(
                 f"{name}: {checkpoint} does not exist; give the path of a checkpoint, seen from {Path.cwd()}"
             )
+    if settings.plots.published is not None:
+        read_published(settings.plots.published)
     archive = settings.data.archive
     if archive is None:
         return

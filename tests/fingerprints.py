@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from genifer.config import RunSettings, parse_settings
 from genifer.data.prepare import prepare_data
+from genifer.evaluation import CONFUSION_COLUMNS
 from genifer.evaluation.accuracy import evaluate
+from genifer.evaluation.replay import evaluate_replay
 from genifer.evaluation.tables import tabulate
 from genifer.nn.classifier import Classifier
 from genifer.runtime.tensors import save_tensors
@@ -156,10 +158,15 @@ def _train_joint(folder: Path, settings: RunSettings) -> Fingerprint:
 def _evaluate(folder: Path, settings: RunSettings) -> Fingerprint:
     images = [_images(folder, 0), _images(folder, 1)]
     classifier = _classifier(folder, settings, 1)
-    evaluate(
-        settings.evaluation, "genifer", 0, classifier, images, folder / "accuracy.csv", torch.device("cpu")
-    )
-    return _of_table(folder / "accuracy.csv")
+    evaluate(settings.evaluation, "genifer", 0, classifier, images, folder, torch.device("cpu"))
+    return _of_table(folder / "accuracy.csv") | _of_table(folder / "confusion.csv")
+
+
+def _evaluate_replay(folder: Path, settings: RunSettings) -> Fingerprint:
+    images, output = [_images(folder, 0)], folder / "evaluation"
+    gan, classifier = _gan(folder, settings), _classifier(folder, settings, 0)
+    evaluate_replay(settings.evaluation, 0, gan, classifier, images, images, output, torch.device("cpu"))
+    return _of_table(output / "replay.csv")
 
 
 def _tabulate(folder: Path, _: RunSettings) -> Fingerprint:
@@ -172,8 +179,13 @@ def _tabulate(folder: Path, _: RunSettings) -> Fingerprint:
         for on in range(after + 1)
     ]
     table = pd.DataFrame(rows, columns=columns)
-    table.assign(accuracy=table["n_correct"] / table["n_test"]).to_csv(folder / "rows.csv", index=False)
-    tabulate(["genifer"], [folder / "rows.csv"], folder)
+    (folder / "rows").mkdir()
+    table.assign(accuracy=table["n_correct"] / table["n_test"]).to_csv(
+        folder / "rows" / "accuracy.csv", index=False
+    )
+    confusion = [["genifer", 0, 1, 0, 0, "a", predicted, 3 + predicted] for predicted in (0, 1)]
+    pd.DataFrame(confusion, columns=CONFUSION_COLUMNS).to_csv(folder / "rows" / "confusion.csv", index=False)
+    tabulate(["genifer"], [folder / "rows"], folder)
     return _of_table(folder / "summary.csv") | _of_table(folder / "accuracy.csv")
 
 
@@ -186,6 +198,7 @@ RUNS: dict[str, Callable[[Path, RunSettings], Fingerprint]] = {
     "train_finetune": _train_finetune,
     "train_joint": _train_joint,
     "evaluate": _evaluate,
+    "evaluate_replay": _evaluate_replay,
     "tabulate": _tabulate,
 }
 

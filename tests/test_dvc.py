@@ -26,8 +26,8 @@ RESULTS = "results/quickstart"
 GAN = f"{RESULTS}/stages/seed_0/genifer/task_1/train_gan/gan.safetensors"
 
 METHODS = ("genifer", "finetune", "joint")
-TABLES = {"tabulate", "tabulate_training"}
-PLOTS = {"plot_accuracy", "plot_training"}
+TABLES = {"tabulate", "tabulate_training", "tabulate_costs", "write_tables"}
+PLOTS = {"plot_accuracy", "plot_forgetting", "plot_training", "plot_costs"}
 
 
 def evaluations(methods: Sequence[str] = METHODS, tasks: Sequence[int] = (1, 2), seed: int = 0) -> set[str]:
@@ -39,7 +39,14 @@ def trainings(stage: str, tasks: Sequence[int] = (1, 2), seed: int = 0) -> set[s
 
 
 def palettes(tasks: Sequence[int] = (0, 1), seed: int = 0) -> set[str]:
-    return {f"plot_replay seed={seed} task={task}" for task in tasks}
+    return {"plot_replay"} | {f"plot_palettes seed={seed} task={task}" for task in tasks}
+
+
+def replay(tasks: Sequence[int] = (0, 1), seed: int = 0) -> set[str]:
+    """All that looks at what the GANs of these tasks replay."""
+    first = {f"evaluate_first_replay seed={seed}"} if 0 in tasks else set()
+    later = {f"evaluate_replay seed={seed} task={task}" for task in tasks if task > 0}
+    return first | later | {"tabulate_replay"} | palettes(tasks, seed)
 
 
 def whole_seed(seed: int) -> set[str]:
@@ -49,12 +56,12 @@ def whole_seed(seed: int) -> set[str]:
         | trainings("train_gan", [1], seed)
         | {job for method in METHODS for job in trainings(f"train_{method}", (1, 2), seed)}
         | evaluations(seed=seed)
-        | palettes(seed=seed)
+        | replay(seed=seed)
     )
 
 
 AFTER_THE_GAN_OF_TASK_1 = (
-    trainings("train_genifer", [2]) | evaluations(["genifer"], [2]) | palettes([1]) | TABLES | PLOTS
+    trainings("train_genifer", [2]) | evaluations(["genifer"], [2]) | replay([1]) | TABLES | PLOTS
 )
 
 
@@ -118,7 +125,7 @@ def test_a_clone_that_pulled_has_nothing_to_do(clone: Path) -> None:
     assert dvc_status(clone) == {}
     kept = {path.name for path in (clone / RESULTS).rglob("*") if path.is_file()}
     assert {"task_0_train.safetensors", "classifier.safetensors", "gan.safetensors", "records.json"} < kept
-    assert not {name for name in kept if "log" in name or "benchmark" in name or "events" in name}
+    assert not {name for name in kept if "log" in name or "events" in name}
     assert "up to date" in run("dvc", "repro", folder=clone)
 
 
@@ -137,7 +144,7 @@ def one_clone(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             {"gan": {"generator_learning_rate": 0.1}},
             {"pretrain_gan seed=0"} | trainings("train_gan", [1]) | trainings("train_genifer")
-            | evaluations(["genifer"]) | palettes() | TABLES | PLOTS,
+            | evaluations(["genifer"]) | replay() | TABLES | PLOTS,
         ),
         (
             {"train_gan": {"distillation_weight": 5.0}},
@@ -146,7 +153,7 @@ def one_clone(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             {"genifer": {"steps": 4}},
             trainings("train_gan", [1]) | trainings("train_genifer") | evaluations(["genifer"])
-            | palettes([1]) | TABLES | PLOTS,
+            | replay([1]) | TABLES | PLOTS,
         ),
         ({"joint": {"steps": 4}}, trainings("train_joint") | evaluations(["joint"]) | TABLES | PLOTS),
         ({"scenario": {"class_order": 5}}, {"prepare_data"} | whole_seed(0) | TABLES | PLOTS),

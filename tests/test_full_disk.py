@@ -26,22 +26,29 @@ STAGES: dict[str, list[str]] = {
     ],
     "evaluation": [
         *["evaluate", "--config", "run.yaml", "--method", "first_task", *CLASSIFIER],
-        *["--data", "data/task_0_test.safetensors", "--output", "evaluation/accuracy.csv"],
+        *["--data", "data/task_0_test.safetensors", "--output", "evaluation"],
     ],
-    "tables": [
-        *["tabulate", "--method", "genifer", "--evaluation", "evaluation/accuracy.csv", "--output", "tables"]
-    ],
+    "tables": [*["tabulate", "--method", "genifer", "--evaluation", "evaluation", "--output", "tables"]],
     "training": ["tabulate-training", "--metrics", "gan/metrics.csv", "--output", "training/training.csv"],
     "plots": [
-        *["plot-accuracy", "--config", "run.yaml", "--accuracy", "tables/accuracy.csv", "--output", "plots"]
+        *["plot-accuracy", "--config", "run.yaml", "--accuracy", "tables/accuracy.csv"],
+        *["--confusion", "tables/confusion.csv", "--output", "plots"],
     ],
+    "evaluation of the replay": [
+        *["evaluate-replay", "--config", "run.yaml", "--gan", "gan/gan.safetensors", *CLASSIFIER],
+        *["--training-data", "data/task_0_train.safetensors", "--data", "data/task_0_test.safetensors"],
+        *["--output", "replay"],
+    ],
+    "costs": ["tabulate-costs", "--job", "gan", "--output", "costs/costs.csv"],
+    "pages": ["write-tables", "--results", "tables", "--output", "pages"],
     "plots of trainings": [
         *["plot-training", "--config", "run.yaml", "--training", "training/training.csv"],
         *["--output", "plots_of_trainings"],
     ],
     "palettes": [
-        *["plot-replay", "--config", "run.yaml", "--gan", "gan/gan.safetensors", *CLASSIFIER],
-        *["--data", "data/task_0_test.safetensors", "--output", "palettes/replay"],
+        *["plot-palettes", "--config", "run.yaml", "--gan", "gan/gan.safetensors", *CLASSIFIER],
+        *["--nearest", "replay/nearest.safetensors", "--data", "data/task_0_test.safetensors"],
+        *["--output", "palettes"],
     ],
 }
 
@@ -62,12 +69,10 @@ def outputs(folder: Path, arguments: list[str]) -> dict[str, Path]:
     """The files that a stage makes, and that others can take for whole."""
     output = folder / arguments[arguments.index("--output") + 1]
     within = output if output.is_dir() or not output.suffix else output.parent
-    if arguments[0] == "plot-replay":
-        within = output.parent
     return {
         str(path.relative_to(folder)): path
         for path in within.rglob("*")
-        if path.is_file() and "tensorboard" not in path.parts
+        if path.is_file() and "tensorboard" not in path.parts and path.name != "status.json"
     }
 
 
@@ -142,7 +147,7 @@ def test_no_room_for_resume_files_and_events(
     shutil.rmtree("classifier")
     with caplog.at_level(logging.WARNING), files_no_larger_than(1000):
         code, text = run(capsys, *STAGES["classifier"])
-    assert "no TensorBoard events from here on" in caplog.text
+    assert "tensorboard is told nothing from here on" in caplog.text
     assert code == 1
     assert "Traceback" not in text
 

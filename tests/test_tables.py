@@ -8,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
 from genifer.evaluation.tables import (
-    COLUMNS,
     METRICS,
+    class_accuracy,
     forgetting,
+    forgetting_of_classes,
     incremental_accuracy,
+    read_table,
     summarize,
     summary_text,
     tabulate,
@@ -80,8 +83,13 @@ def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None
     third = pd.DataFrame([row("finetune", 0, 1, 0, 100, 0), row("finetune", 0, 1, 1, 10, 9)], columns=COLUMNS)
     paths = []
     for index, table in enumerate((later, shared, third)):
-        paths.append(tmp_path / f"{index}.csv")
-        table.to_csv(paths[-1], index=False)
+        paths.append(tmp_path / str(index))
+        paths[-1].mkdir()
+        table.to_csv(paths[-1] / "accuracy.csv", index=False)
+        method = table["method"].iloc[0]
+        pd.DataFrame([[method, 0, 1, 0, 0, "007", 1, 5]], columns=CONFUSION_COLUMNS).to_csv(
+            paths[-1] / "confusion.csv", index=False
+        )
     tabulate(["finetune", "joint"], paths, tmp_path)
     table = pd.read_csv(tmp_path / "accuracy.csv")
     assert list(table.columns) == COLUMNS
@@ -95,6 +103,9 @@ def test_the_shared_first_task_stands_under_every_method(tmp_path: Path) -> None
         ("joint", 1, 0, 95),
         ("joint", 1, 1, 9),
     ]
+    confusion = read_table(tmp_path / "confusion.csv")
+    assert confusion["method"].tolist() == ["finetune", "finetune", "joint", "joint"]
+    assert set(confusion["class_name"]) == {"007"}
     assert pd.read_csv(tmp_path / "summary.csv")["method"].tolist() == ["finetune", "joint"]
     metrics = json.loads((tmp_path / "metrics" / "finetune.json").read_text())
     assert metrics == {
@@ -123,3 +134,26 @@ def test_all_trainings_in_one_table(tmp_path: Path) -> None:
     ]
     tabulate_training([], tmp_path / "empty.csv")
     assert pd.read_csv(tmp_path / "empty.csv").empty
+
+
+def test_forgetting_class_by_class(tmp_path: Path) -> None:
+    """Best before the last task, less the end; the last task's classes are left out; worst first."""
+    rows = [
+        ["genifer", seed, after, task, label, name, predicted, count]
+        for seed in (0, 1)
+        for after, task, label, name, predicted, count in [
+            (0, 0, 0, "cat", 0, 8), (0, 0, 0, "cat", 1, 2), (0, 0, 1, "1e3", 1, 10),
+            (1, 0, 0, "cat", 0, 9 + seed), (1, 0, 0, "cat", 2, 1 - seed), (1, 0, 1, "1e3", 1, 10),
+            (1, 1, 2, "NA", 2, 10),
+            (2, 0, 0, "cat", 3, 10), (2, 0, 1, "1e3", 1, 5), (2, 0, 1, "1e3", 3, 5),
+            (2, 1, 2, "NA", 2, 10), (2, 2, 3, "dog", 3, 10),
+        ]
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=CONFUSION_COLUMNS).to_csv(tmp_path / "confusion.csv", index=False)
+    confusion = read_table(tmp_path / "confusion.csv")
+    accuracy = class_accuracy(confusion).query("seed == 1 and after_task == 2")["accuracy"]
+    assert accuracy.tolist() == [0.0, 0.5, 1.0, 1.0]
+    table = forgetting_of_classes(confusion)
+    assert table["class_name"].tolist() == ["cat", "1e3", "NA"]
+    assert table["best"].tolist() == pytest.approx([0.95, 1.0, 1.0])
+    assert table["forgetting"].tolist() == pytest.approx([0.95, 0.5, 0.0])

@@ -19,6 +19,13 @@ def counted(jobs: set[str]) -> dict[str, int]:
     return dict(Counter(job.split()[0] for job in jobs))
 
 
+ONCE = [
+    *["tabulate", "tabulate_replay", "tabulate_training", "tabulate_costs", "write_tables"],
+    *["plot_accuracy", "plot_forgetting", "plot_replay", "plot_training", "plot_costs"],
+]
+"""Rules with one job in each run."""
+
+
 @pytest.fixture(scope="module")
 def finished(recorded: Path) -> Path:
     return recorded
@@ -37,11 +44,10 @@ def test_a_dry_run_of_the_paper_shows_the_chain(tmp_path: Path) -> None:
         "train_joint": 5,
         "evaluate_first_task": 1,
         "evaluate": 15,
-        "tabulate": 1,
-        "tabulate_training": 1,
-        "plot_accuracy": 1,
-        "plot_replay": 5,
-        "plot_training": 1,
+        "evaluate_first_replay": 1,
+        "evaluate_replay": 4,
+        "plot_palettes": 5,
+        **dict.fromkeys(ONCE, 1),
     }
 
 
@@ -65,13 +71,14 @@ def test_tables_and_plots(finished: Path) -> None:
         f"{n}_{s}" for n in names for s in ("mean", "std")
     ]
     assert {path.stem for path in (results / "metrics").iterdir()} == {"genifer", "finetune", "joint"}
-    plots = ["accuracy", "forgetting", "training_first_task", "training_gan"]
+    plots = ["accuracy", "forgetting", "training_first_task", "training_gan", "gan_training", "costs"]
+    plots += ["replay_agreement", "replay_frechet"]
     plots += [
         f"{kind}_{method}"
-        for kind in ("accuracy_matrix", "training")
+        for kind in ("accuracy_matrix", "confusion", "forgotten_classes", "training")
         for method in ("genifer", "finetune", "joint")
     ]
-    plots += [f"replay_seed_0_task_{task}" for task in (0, 1)]
+    plots += [f"{kind}_seed_0_task_{task}" for kind in ("replay", "nearest") for task in (0, 1)]
     assert {path.stem for path in (results / "plots").iterdir()} == set(plots)
     for name in plots:
         with Image.open(results / "plots" / f"{name}.png") as image:
@@ -81,7 +88,7 @@ def test_tables_and_plots(finished: Path) -> None:
     for stage in ("first_task/pretrain_gan", "genifer/task_1/train_gan", "joint/task_2/train_joint"):
         folder = results / "stages" / "seed_0" / stage
         names_there = {path.name for path in folder.iterdir()}
-        assert {"metrics.csv", "log.txt", "benchmark.tsv", "tensorboard"} < names_there
+        assert {"metrics.csv", "log.txt", "benchmark.tsv", "status.json", "tensorboard"} < names_there
         assert "steps" in (folder / "log.txt").read_text()
     assert "genifer" in call(["genifer", "summary", "--run", "quickstart"], finished).stdout
 
@@ -129,11 +136,9 @@ def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
         "train_genifer": 1,
         "evaluate_first_task": 1,
         "evaluate": 1,
-        "tabulate": 1,
-        "tabulate_training": 1,
-        "plot_accuracy": 1,
-        "plot_replay": 1,
-        "plot_training": 1,
+        "evaluate_first_replay": 1,
+        "plot_palettes": 1,
+        **dict.fromkeys(ONCE, 1),
     }
     done = call(["snakemake", "--configfile", run_file], finished)
     write_run_file(finished)
@@ -184,13 +189,15 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
     drawn = call(
         [
             "genifer",
-            "plot-replay",
+            "plot-palettes",
             "--config",
             run_file,
             "--gan",
             gan,
             "--classifier",
             classifier,
+            "--nearest",
+            gan.parents[1] / "evaluate_replay" / "nearest.safetensors",
             "--data",
             data,
             "--output",

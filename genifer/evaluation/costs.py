@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from genifer.runtime.files import whole_file
+from genifer.runtime.status import STATUS, read_status
 
 COST_COLUMNS = [
     "stage",
@@ -50,7 +50,7 @@ def tabulate_costs(folders: Iterable[Path], output: Path) -> None:
 
 
 def _row(folder: Path) -> dict[str, Any] | None:
-    benchmark, status = _benchmark(folder), _status(folder / "status.json")
+    benchmark, status = _benchmark(folder), read_status(folder / STATUS)
     if not benchmark and not status:
         return None
     row: dict[str, Any] = _place(folder) | {name: status.get(name) for name in FROM_STATUS}
@@ -84,14 +84,6 @@ def _benchmark(folder: Path) -> dict[str, Any]:
     # Snakemake writes NA where a job ended before it could be looked at.
     row = pd.read_csv(paths[0], sep="\t").iloc[0].dropna()
     return dict(row)
-
-
-def _status(path: Path) -> dict[str, Any]:
-    try:
-        status = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
 
 
 def stages_of(costs: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ METRICS = (
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table of this project; names of classes stay text, whatever they look like."""
-    return pd.read_csv(path, converters={"class_name": str})
+    return pd.read_csv(path, dtype={"class_name": str}, keep_default_na=False, na_values=[""])
 
 
 def tabulate(methods: Sequence[str], evaluations: Sequence[Path], output: Path) -> None:

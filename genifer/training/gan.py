@@ -48,6 +48,7 @@ from genifer.training.checkpoints import (
     save_gan,
 )
 from genifer.training.collapse import Collapse, Diversity
+from genifer.training.palette import Palette
 from genifer.training.resume import Part
 from genifer.training.stage import Stage
 
@@ -167,6 +168,9 @@ def _train(
     collapse = Collapse(stage.collapse_limit, count)
     diversity = Diversity(gan, data, normalize, stage_seed(stage.seed, "diversity", stage.task))
     parts["collapse"] = collapse
+    n_classes = data.n_old + data.n_new
+    palette_seed = stage_seed(stage.seed, "palette", stage.task)
+    palette = Palette(averaged, n_classes, normalize, palette_seed, stage.device)
     with stage.steps(count, parts, collapse.judge) as steps:
         for step in steps:
             batch = next(batches)
@@ -182,11 +186,13 @@ def _train(
                 scalars["diversity"] = diversity(averaged)
                 scalars["ema_distance"] = relative_distance(averaged, gan.generator)
             steps.record(step, scalars)
+            if averaged.stage == 0 and steps.picture_due(step):
+                steps.picture(step, "palette", palette(averaged))
     save_gan(
         stage.output / "gan.safetensors",
         averaged,
         gan.discriminator,
-        data.n_old + data.n_new,
+        n_classes,
         float(gan.ada.probability),
     )
     steps.finish()

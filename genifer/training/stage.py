@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genifer.errors import GeniferError
+from genifer.errors import GeniferError, Interrupted
 from genifer.runtime.device import Arguments, Result, autocast, compiled, configure
 from genifer.runtime.progress import Progress
 from genifer.runtime.seeds import seeded_generator, stage_seed
+from genifer.runtime.status import Status, machine_of
+from genifer.runtime.tracking import Tracked, Trackers
 from genifer.training.record import Record
 from genifer.training.resume import Clock, Part, ResumeFiles, Stop, not_finite, restore_state, state_of
 
@@ -27,6 +29,9 @@ RESUME_EVERY = 5.0
 
 COLLAPSE_LIMIT = 0.01
 """Limit of `genifer.training.collapse.Collapse`, if nothing else is asked for."""
+
+PICTURES = 10
+"""How often a GAN's training shows a palette to the trackers."""
 
 BLOCKS = {
     "pretrain_classifier": "pretrain_classifier",
@@ -48,12 +53,13 @@ class Stage:
 
     Attributes:
         name: of the stage; with ``seed`` and ``task`` it decides all random numbers.
-        output: folder for checkpoint, metrics, TensorBoard events and resume files.
+        output: folder for checkpoint, metrics, status, trackers' and resume files.
         precision: fp32, tf32 or bf16.
         deterministic: whether to insist on algorithms that give the same bits every time.
         compile: whether to compile the losses of a step.
         resume_every: minutes between resume files; 0 writes one after every step.
         collapse_limit: below which a GAN has collapsed; 0 lets it go on.
+        trackers: names of those that are told how the training goes.
         belongs_to: the settings and the checksums of the inputs that resume files are of.
     """
 
@@ -67,6 +73,7 @@ class Stage:
     compile: bool = False
     resume_every: float = RESUME_EVERY
     collapse_limit: float = COLLAPSE_LIMIT
+    trackers: Sequence[str] = ()
     belongs_to: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,8 +125,6 @@ class Steps:
         self.stop = Stop()
 
     def __enter__(self) -> Steps:
-        from genifer.runtime.tracking import TensorBoard
-
         for path in self.stage.output.glob(".*.safetensors"):
             path.unlink()  # a checkpoint during whose writing the stage was killed
         found = self.files.read()
@@ -127,12 +132,18 @@ class Steps:
             self.done, state = found
             restore_state(self.parts, state, self.files.folder)
             log.info("[%s] goes on after step %s", self.stage.title, f"{self.done:,}")
-        self.tensorboard = TensorBoard(self.stage.output / "tensorboard", self.done)
-        self.progress = Progress(self.stage.title, self.count)
+        stage = self.stage
+        settings = dict(_flat(stage.belongs_to.get("settings", {})))
+        self.trackers = Trackers(stage.trackers, Tracked(stage.output, stage.title, settings, self.done))
+        about = {"stage": stage.name, "seed": stage.seed, "task": stage.task}
+        machine = machine_of(stage.device, stage.precision)
+        self.status = Status(stage.output, about | machine, self.count, stage.device)
+        self.progress = Progress(stage.title, self.count)
         self.listening = self.stop.listening()
         self.listening.__enter__()
         self.clock.reset()
         self.progress.start(self.done)
+        self.status.begin(self.done)
         return self
 
     def __exit__(
@@ -143,7 +154,10 @@ class Steps:
     ) -> None:
         self.listening.__exit__(kind, error, traceback)
         self.progress.stop()
-        self.tensorboard.close()
+        self.trackers.close(finished=error is None)
+        if error is not None:
+            interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+            self.status.end("interrupted" if interrupted else "failed", self.done, _first_line(error))
 
     def __iter__(self) -> Iterator[int]:
         for step in range(self.done, self.count):
@@ -162,9 +176,19 @@ class Steps:
             self._look()
         else:
             self.progress.update(step + 1, None)
+        self.status.update(step + 1)
+
+    def picture_due(self, step: int) -> bool:
+        """Whether a picture is wanted after a step (counted from 0): a few times, if anyone looks."""
+        often = max(1, self.count // PICTURES)
+        return bool(self.trackers.active) and ((step + 1) % often == 0 or step + 1 == self.count)
+
+    def picture(self, step: int, name: str, image: Tensor) -> None:
+        """Show an image (channels, height, width), uint8, to the trackers."""
+        self.trackers.picture(step + 1, name, image)
 
     def _look(self) -> None:
-        """Fetch the scalars of the last steps: are they sound? Complete rows go to TensorBoard."""
+        """Fetch the scalars of the last steps: are they sound? Complete rows go to the trackers."""
         for step, scalars in self.scalars.fetch():
             row = self.scalars.take(step, scalars)
             odd = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
@@ -172,7 +196,8 @@ class Steps:
             if wrong:
                 raise self._went_wrong(step + 1, wrong)
             if row is not None:
-                self.tensorboard.add(step + 1, row)
+                self.trackers.scalars(step + 1, row)
+                self.status.row(row)
             self.progress.update(step + 1, row)
 
     def _sound_state(self) -> dict[str, Any]:
@@ -219,3 +244,17 @@ class Steps:
         stage = {"stage": self.stage.name, "seed": self.stage.seed, "task": self.stage.task}
         self.scalars.write(self.stage.output / "metrics.csv", stage)
         self.files.delete()
+        self.status.end("done", self.done)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by their full names."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,5 +1,6 @@
 # Settings of the run, and the names of its files.
 import json
+import os
 import subprocess
 import sys
 from functools import cache
@@ -44,6 +45,9 @@ GPU = 0 if DEVICE == "cpu" else 1
 THREADS = RUN.runtime.threads
 COMPILE = RUN.runtime.compile
 RESUME_EVERY = str(RUN.runtime.resume_every)
+TRACKERS = ",".join(RUN.runtime.trackers) or "none"
+# MLflow's experiment is the run, unless its own variable says otherwise.
+os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", RUN.run)
 COLLAPSE_LIMIT = str(RUN.runtime.collapse_limit)
 
 DOWNLOADED = "results/downloads/cifar-100-python.tar.gz"
@@ -356,7 +360,7 @@ def final_outputs():
         *metrics_of_methods(),
         f"{RESULTS}/training.csv",
         f"{RESULTS}/costs.csv",
-        *([f"{RESULTS}/replay.csv"] if gan_tasks() else []),
+        f"{RESULTS}/replay.csv",
         *plots("accuracy", "forgetting", *of_methods, "costs"),
         *plots(*of_replay, *of_gans, *training_plots()),
         *[f"{RESULTS}/tables/{name}.html" for name in tables()],

@@ -167,29 +167,27 @@ rule tabulate:
         """
 
 
-if gan_tasks():
-
-    rule tabulate_replay:
-        """Collect the comparisons of replayed and real images of all GANs."""
-        input:
-            evaluations=replay_evaluations(),
-        output:
-            replay=f"{RESULTS}/replay.csv",
-        log:
-            f"{RESULTS}/logs/tabulate_replay.log",
-        benchmark:
-            f"{RESULTS}/logs/tabulate_replay.benchmark.tsv"
-        conda:
-            "../../environment.yml"
-        params:
-            settings=settings_of("tabulate_replay"),
-            evaluations=repeated("--evaluation", replay_evaluations()),
-        shell:
-            """
-            python -m genifer tabulate-replay {params.evaluations} \
-                --output {output.replay:q} \
-                2>&1 | tee {log:q}
-            """
+rule tabulate_replay:
+    """Collect the comparisons of replayed and real images of all GANs."""
+    input:
+        evaluations=replay_evaluations(),
+    output:
+        replay=f"{RESULTS}/replay.csv",
+    log:
+        f"{RESULTS}/logs/tabulate_replay.log",
+    benchmark:
+        f"{RESULTS}/logs/tabulate_replay.benchmark.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings_of("tabulate_replay"),
+        evaluations=repeated("--evaluation", replay_evaluations()),
+    shell:
+        """
+        python -m genifer tabulate-replay {params.evaluations} \
+            --output {output.replay:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule tabulate_training:
@@ -442,7 +440,7 @@ rule write_tables:
         summary=rules.tabulate.output.summary,
         confusion=rules.tabulate.output.confusion,
         costs=rules.tabulate_costs.output.costs,
-        replay=[f"{RESULTS}/replay.csv"] if gan_tasks() else [],
+        replay=rules.tabulate_replay.output.replay,
     output:
         [report_table(name) for name in tables()],
     log:

@@ -51,12 +51,13 @@ else:
             device=DEVICE,
             compile=COMPILE,
             resume_every=RESUME_EVERY,
+            trackers=TRACKERS,
         params:
             settings=settings_of("pretrain_classifier"),
             folder=subpath(output.classifier, parent=True),
         shell:
             """
-            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
                 --data {input.data:q} \
                 --output {params.folder:q} \
                 --settings {params.settings:q} \
@@ -114,13 +115,14 @@ else:
             device=DEVICE,
             compile=COMPILE,
             resume_every=RESUME_EVERY,
+            trackers=TRACKERS,
             collapse_limit=COLLAPSE_LIMIT,
         params:
             settings=settings_of("pretrain_gan"),
             folder=subpath(output.gan, parent=True),
         shell:
             """
-            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
                 --collapse-limit {resources.collapse_limit} \
                 --data {input.data:q} \
                 --classifier {input.classifier:q} \
@@ -152,12 +154,13 @@ rule train_genifer:
         device=DEVICE,
         compile=COMPILE,
         resume_every=RESUME_EVERY,
+        trackers=TRACKERS,
     params:
         settings=settings_of("train_genifer"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --old-gan {input.old_gan:q} \
@@ -189,13 +192,14 @@ rule train_gan:
         device=DEVICE,
         compile=COMPILE,
         resume_every=RESUME_EVERY,
+        trackers=TRACKERS,
         collapse_limit=COLLAPSE_LIMIT,
     params:
         settings=settings_of("train_gan"),
         folder=subpath(output.gan, parent=True),
     shell:
         """
-        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
             --collapse-limit {resources.collapse_limit} \
             --data {input.data:q} \
             --classifier {input.classifier:q} \
@@ -226,12 +230,13 @@ rule train_finetune:
         device=DEVICE,
         compile=COMPILE,
         resume_every=RESUME_EVERY,
+        trackers=TRACKERS,
     params:
         settings=settings_of("train_finetune"),
         folder=subpath(output.classifier, parent=True),
     shell:
         """
-        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
             --data {input.data:q} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \
@@ -260,13 +265,14 @@ rule train_joint:
         device=DEVICE,
         compile=COMPILE,
         resume_every=RESUME_EVERY,
+        trackers=TRACKERS,
     params:
         settings=settings_of("train_joint"),
         folder=subpath(output.classifier, parent=True),
         data=lambda wildcards, input: repeated("--data", input.data),
     shell:
         """
-        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} \
+        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
             {params.data} \
             --old-classifier {input.old_classifier:q} \
             --output {params.folder:q} \

@@ -1,0 +1,89 @@
+"""What a training tells to the trackers that people use: scalars, palettes and settings."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+PACKAGES = {"tensorboard": "tensorboard", "dvclive": "dvclive", "mlflow": "mlflow"}
+"""Of each tracker the package that it needs; its class ``Tracker`` lies in the module of its name here."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The training that is tracked.
+
+    Attributes:
+        folder: of the stage; trackers keep their files below it, or where their own settings say.
+        title: for people.
+        settings: by their full names.
+        done: steps done by an interrupted run; what it told of later steps is taken back.
+    """
+
+    folder: Path
+    title: str
+    settings: Mapping[str, str]
+    done: int
+
+
+class Tracker(Protocol):
+    """Begins anew where ``tracked.done`` is 0, and else goes on."""
+
+    def __init__(self, tracked: Tracked) -> None: ...
+
+    def scalars(self, step: int, scalars: Mapping[str, float]) -> None: ...
+
+    def picture(self, step: int, name: str, image: Tensor) -> None:
+        """Take an image (channels, height, width), uint8, of 1 or 3 channels."""
+
+    def close(self, finished: bool) -> None: ...
+
+
+class Trackers:
+    """All trackers of a training. One that fails is given up with a warning; the training goes on."""
+
+    def __init__(self, names: Sequence[str], tracked: Tracked) -> None:
+        self.tracked = tracked
+        self.active: dict[str, Tracker] = {}
+        for name in names:
+            with self._given_up_on_failure(name):
+                module = importlib.import_module(f"genifer.runtime.tracking.{name}")
+                self.active[name] = cast("type[Tracker]", module.Tracker)(tracked)
+
+    def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        for name, tracker in list(self.active.items()):
+            with self._given_up_on_failure(name):
+                tracker.scalars(step, scalars)
+
+    def picture(self, step: int, what: str, image: Tensor) -> None:
+        for name, tracker in list(self.active.items()):
+            with self._given_up_on_failure(name):
+                tracker.picture(step, what, image)
+
+    def close(self, finished: bool) -> None:
+        for name, tracker in list(self.active.items()):
+            with self._given_up_on_failure(name):
+                tracker.close(finished)
+
+    @contextmanager
+    def _given_up_on_failure(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.active.pop(name, None)
+            log.warning("%s: %s is told nothing from here on (%s)", self.tracked.folder, name, error)
+
+
+def missing_packages(names: Sequence[str]) -> list[str]:
+    """Trackers whose package is not installed."""
+    return [name for name in names if importlib.util.find_spec(PACKAGES[name]) is None]

@@ -1,0 +1,78 @@
+"""A run of MLflow for each training: local, unless MLflow's own variables say otherwise.
+
+``MLFLOW_TRACKING_URI`` names another store than ``mlflow.db`` in the folder where one works, and
+``MLFLOW_EXPERIMENT_NAME`` the experiment; the workflow sets that to the name of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from genifer.runtime.tracking import Tracked
+
+# The default is to report usage over the network.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+PARAMETERS_A_CALL = 100
+
+
+class Tracker:
+    """Keeps the id of its run in ``mlflow_run_id``, so that a resumed training goes on in it."""
+
+    def __init__(self, tracked: Tracked) -> None:
+        self.client = MlflowClient()
+        self.told = 0
+        kept = tracked.folder / "mlflow_run_id"
+        if tracked.done and kept.is_file():
+            self.run = kept.read_text(encoding="utf-8").strip()
+            self.client.update_run(self.run, status="RUNNING")
+            self.told = self._last_step()
+            return
+        self.run = self.client.create_run(self._experiment(), run_name=tracked.title).info.run_id
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(self.run + "\n", encoding="utf-8")
+        self.client.set_tag(self.run, "folder", str(tracked.folder))
+        parameters = [Param(name, value) for name, value in tracked.settings.items()]
+        for start in range(0, len(parameters), PARAMETERS_A_CALL):
+            self.client.log_batch(self.run, params=parameters[start : start + PARAMETERS_A_CALL])
+
+    def _experiment(self) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "genifer")
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return self.client.create_experiment(name)
+            except MlflowException:  # another training has just made it
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return found.experiment_id
+
+    def _last_step(self) -> int:
+        metrics = self.client.get_run(self.run).data.metrics
+        return max(
+            (metric.step for name in metrics for metric in self.client.get_metric_history(self.run, name)),
+            default=0,
+        )
+
+    def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        # What MLflow was told it does not forget; a resumed training tells it again.
+        if step > self.told:
+            now = int(1000 * time.time())
+            metrics = [Metric(name, value, now, step) for name, value in scalars.items()]
+            self.client.log_batch(self.run, metrics=metrics)
+
+    def picture(self, step: int, name: str, image: Tensor) -> None:
+        pixels = image.permute(1, 2, 0).numpy()
+        self.client.log_image(self.run, pixels, artifact_file=f"{name}/step_{step}.png")
+
+    def close(self, finished: bool) -> None:
+        self.client.set_terminated(self.run, "FINISHED" if finished else "KILLED")
