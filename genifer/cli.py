@@ -852,6 +852,29 @@ def summary(
 
 
 @app.command()
+def watch(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of runs; else those under way, or the newest.", show_default=False),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one plain line a run.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between looks.")] = 2.0,
+    results: Annotated[Path, typer.Option("--results", help="Folder of the runs.")] = Path("results"),
+) -> None:
+    """Show where runs stand, live, from the files that their stages write.
+
+    Ends when they have; exits with 1 where one has failed or stopped.
+    """
+    from genifer.watch.run import watch
+
+    try:
+        sound = watch(runs or [], results, every, once)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+    raise typer.Exit(0 if sound else 1)
+
+
+@app.command()
 def record(
     config: Annotated[Path, typer.Option("--config", help="Run file of a run that Snakemake has made.")],
 ) -> None:

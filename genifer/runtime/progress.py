@@ -53,7 +53,7 @@ class Progress:
             self.bar.update(self.task, completed=done, speed=f"{speed:.1f} steps/s")
         elif now - self.shown_at >= SECONDS_BETWEEN_LINES or done == self.steps:
             self.shown_at = now
-            left = _clock((self.steps - done) / speed)
+            left = clock((self.steps - done) / speed)
             self._line(f"step {done:,}/{self.steps:,}, {speed:.1f} steps/s, {left} left, {self.text}")
 
     def stop(self) -> None:
@@ -66,7 +66,8 @@ class Progress:
             self.console.print(f"[{self.title}] {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 from genifer.config import parse_settings, stage_settings
 from genifer.errors import GeniferError
 from genifer.records import record, restore
+from genifer.watch.plan import end_plan, planned_trainings, write_plan
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -365,3 +366,18 @@ def final_outputs():
         *plots(*of_replay, *of_gans, *training_plots()),
         *[f"{RESULTS}/tables/{name}.html" for name in tables()],
     ]
+
+
+def tell_plan():
+    """Write down for `genifer watch` what the run is going to do."""
+    files = {
+        "data": [path for split in SPLITS for path in images_of(split, TASKS)],
+        "evaluations": tables_of_evaluations() + replay_evaluations(),
+        "tables and plots": [str(path) for path in final_outputs()],
+    }
+    limit = workflow.global_resources.get("gpu")
+    side_by_side = limit.value if GPU and limit else workflow.cores // THREADS
+    folders = [folder for _, folder in trainings()]
+    write_plan(
+        Path(RESULTS), planned_trainings(RUN, folders), files, max(1, side_by_side)
+    )

@@ -1,0 +1,1 @@
+"""`genifer watch`: where runs stand, from the files that their stages write."""
