@@ -91,6 +91,8 @@ def test_tables_and_plots(finished: Path) -> None:
         assert {"metrics.csv", "log.txt", "benchmark.tsv", "status.json", "tensorboard"} < names_there
         assert "steps" in (folder / "log.txt").read_text()
     assert "genifer" in call(["genifer", "summary", "--run", "quickstart"], finished).stdout
+    watched = call(["genifer", "watch", "quickstart"], finished)
+    assert watched.stdout == "quickstart: done, 9 of 9 trainings done\n", watched.stderr
 
 
 def test_nothing_is_done_twice(finished: Path) -> None:

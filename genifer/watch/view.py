@@ -43,7 +43,7 @@ def line(run: RunSeen) -> str:
         elif seen.state == "interrupted":
             parts.append(f"interrupted {seen.training.title} goes on from step {seen.goes_on_from}")
         elif seen.state == "failed":
-            parts.append(f"failed {seen.training.title}: {seen.status.get('message')}")
+            parts.append(f"failed {seen.training.title}: {_message(seen)}")
     if run.state == "running":
         parts.append(f"run {_left(run.seconds_left)} left")
     return ", ".join(parts)
@@ -62,7 +62,9 @@ def view(runs: Sequence[RunSeen], gpus: Sequence[str], console: Console) -> Rend
 def _header(run: RunSeen) -> Text:
     text = Text.assemble((run.plan.run, "bold"), "  ", (run.state, f"bold {COLORS[run.state]}"))
     text.append(f"  trainings: {run.count('done')} done, {run.count('running')} running, ")
-    text.append(f"{run.count('to come', 'interrupted', 'failed')} to come")
+    text.append(f"{run.count('to come', 'interrupted')} to come")
+    if run.count("failed"):
+        text.append(f", {run.count('failed')} failed", style=COLORS["failed"])
     text.append(f"  since {clock(run.elapsed)}")
     if run.state == "running":
         text.append(f", about {_left(run.seconds_left)} left", style="bold")
@@ -117,11 +119,17 @@ def _row(seen: Seen) -> list[RenderableType]:
         left = _left(seen.seconds_left)
         note = _scalars(status)
     elif seen.state == "failed":
-        note = str(status.get("message") or "")
+        note = _message(seen)
     elif seen.state == "interrupted":
         note = f"goes on from step {seen.goes_on_from:,}" if seen.goes_on_from else "begins anew"
     bar = ProgressBar(training.steps, seen.done, complete_style=color, finished_style=color)
     return [*cells, bar, f"{seen.done:,}/{training.steps:,}", speed, left, Text(note)]
+
+
+def _message(seen: Seen) -> str:
+    """Why it failed, without the stage's title, which stands before it anyway."""
+    message = str(seen.status.get("message") or "")
+    return message.partition("] ")[2] or message
 
 
 def _scalars(status: Any) -> str:
