@@ -229,6 +229,11 @@ def birds(folder: Path) -> None:
     test_data.write_tree(folder / "birds", [f"bird_{number:02}" for number in range(20)])
 
 
+def packed_birds(folder: Path) -> None:
+    birds(folder)
+    shutil.make_archive(str(folder / "birds"), "gztar", folder, "birds")
+
+
 def cells(folder: Path) -> None:
     """Arrays of five classes, in the layout of MedMNIST."""
     labels = np.repeat(np.arange(5), 12)
@@ -258,7 +263,7 @@ def published_run(folder: Path) -> None:
 
 
 NEEDED: dict[str, list[Callable[[Path], None]]] = {
-    "config/README.md": [birds],
+    "config/README.md": [packed_birds],
     "docs/add-a-data-set.md": [birds, cells],
     "docs/from-the-published-code.md": [published_run],
 }
