@@ -4,6 +4,7 @@
 # make settings   write config/config.yaml anew from genifer/config.py
 # make record     let DVC record a run that Snakemake has made: make record CONFIG=config/config.yaml
 # make pictures   run the demo and take the pictures of the README from it
+# make chart      draw the README's chart of the rules anew
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Files of tests side by side, each on one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures
+.PHONY: demo record test test-slow lint format settings pictures chart
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -48,10 +49,13 @@ format: $(INSTALLED)
 	$(RUN) ruff check --fix genifer tests
 	$(RUN) snakefmt workflow
 
-pictures: demo
+pictures: demo chart
 	mkdir -p docs/images
 	cp results/quickstart/plots/accuracy.png docs/images/quickstart_accuracy.png
 	cp results/quickstart/plots/replay_seed_0_task_2.png docs/images/quickstart_replay.png
+
+chart: $(INSTALLED)
+	$(RUN) pytest --quiet tests/test_documents.py -k chart --write-chart
 
 settings: $(INSTALLED)
 	$(RUN) genifer settings > config/config.yaml.new && mv config/config.yaml.new config/config.yaml

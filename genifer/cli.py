@@ -165,15 +165,26 @@ def _stage(
 
 
 @app.command()
-def check(config: Config = None, settings: Slice = None, device: Device = None) -> None:
+def check(
+    config: Config = None,
+    settings: Slice = None,
+    device: Device = None,
+    elsewhere: Annotated[
+        bool,
+        typer.Option("--elsewhere", help="The jobs go to other machines: leave this one's device alone."),
+    ] = False,
+) -> None:
     """Check settings, data and device before a run, and say how long it will take on a CPU."""
-    from genifer.preflight import preflight
+    from genifer.preflight import check_given_files, preflight
 
     if settings is None:
         loaded = _settings(config, settings, "check")
     else:
         loaded = parse_settings(settings_from_json(settings), source="settings")
-    preflight(loaded, device or loaded.runtime.device)
+    if elsewhere:
+        check_given_files(loaded)
+    else:
+        preflight(loaded, device or loaded.runtime.device)
 
 
 @app.command()

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="record the results of stages whose recipe was raised",
     )
+    parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
 
 
 @pytest.fixture

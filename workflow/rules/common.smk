@@ -80,6 +80,7 @@ def check_before_start():
         "check",
         "--settings",
         RUN.model_dump_json(),
+        *(["--elsewhere"] if workflow.non_local_exec else []),
     ]
     if subprocess.run(check).returncode:
         raise WorkflowError("The run was not started, for the reason above.")
