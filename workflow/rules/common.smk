@@ -297,15 +297,31 @@ def plots(*names, shown=None):
     return paths
 
 
-def in_report(name, category, table=False, **labels):
+def in_report(name, category, table=False, caption=None, **labels):
     """How the report shows a file: its caption, its group and what tells it from the others there."""
-    caption = f"table_{name}" if table else name
+    caption = caption or (f"table_{name}" if table else name)
     shows = name.replace("_", " ") + (" (table)" if table else "")
     return {
         "caption": f"../report/{caption}.rst",
         "category": category,
         "labels": {"shows": shows, **labels},
     }
+
+
+def plots_of_trainings():
+    """A plot for each kind of training, and one that tells how the GAN fares."""
+    return [
+        path
+        for name in training_plots()
+        for path in plots(
+            name,
+            shown=in_report(
+                name,
+                "Training",
+                caption="training" if name.startswith("training_") else name,
+            ),
+        )
+    ]
 
 
 def plots_of_methods(name, category):

@@ -358,11 +358,7 @@ if training_plots():
         input:
             training=rules.tabulate_training.output.training,
         output:
-            [
-                path
-                for name in training_plots()
-                for path in plots(name, shown=in_report(name, "Training"))
-            ],
+            plots_of_trainings(),
         log:
             f"{RESULTS}/logs/plot_training.log",
         benchmark:
