@@ -72,12 +72,12 @@ def planned_trainings(settings: RunSettings, folders: Sequence[str]) -> list[Tra
                 before, steps = [classifier("genifer", first)], settings.pretrain_gan.steps
             case "train_gan":
                 before, steps = [classifier("genifer", task), gan(task - 1)], settings.train_gan.steps
-            case "train_genifer":
-                before, steps = [classifier("genifer", task - 1), gan(task - 1)], settings.genifer.steps
-            case "train_finetune":
-                before, steps = [classifier("finetune", task - 1)], settings.finetune.steps
             case _:
-                before, steps = [classifier("joint", task - 1)], settings.joint.steps
+                method = stage.removeprefix("train_")
+                before = [classifier(method, task - 1)]
+                if method == "genifer":
+                    before.append(gan(task - 1))
+                steps = getattr(settings, method).steps
         made = "gan" if stage.endswith("gan") else "classifier"
         trainings.append(
             Training(
