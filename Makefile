@@ -4,6 +4,7 @@
 # make settings   write config/config.yaml anew from genifer/config.py
 # make record     let DVC record a run that Snakemake has made: make record CONFIG=config/config.yaml
 # make pictures   run the demo and take the pictures of the README from it
+# make report     one page about a finished run: make report CONFIG=config/config.yaml REPORT=report.html
 # make chart      draw the README's chart of the rules anew
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Files of tests side by side, each on one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures chart
+.PHONY: demo record test test-slow lint format settings pictures chart report
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -30,6 +31,10 @@ demo: $(INSTALLED)
 CONFIG ?= config/quickstart.yaml
 record: $(INSTALLED)
 	$(RUN) genifer record --config $(CONFIG)
+
+REPORT ?= results/quickstart/report.html
+report: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) --report $(REPORT)
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"

@@ -24,7 +24,17 @@ def rule_graph(folder: Path) -> Edges:
     assert done.returncode == 0, done.stderr
     names = dict(re.findall(r"^\s*(id\d+)\[(\w+)\]$", done.stdout, re.MULTILINE))
     found = re.findall(r"^\s*(id\d+) --> (id\d+)$", done.stdout, re.MULTILINE)
-    return {(names[before], names[after]) for before, after in found if names[after] != "all"}
+    drawn = {name: drawn_as(rule) for name, rule in names.items()}
+    return {(drawn[before], drawn[after]) for before, after in found if names[after] != "all"}
+
+
+def drawn_as(rule: str) -> str:
+    """Rules that do the same, on the first task and on later ones or to different tables, are one."""
+    if rule.startswith("evaluate"):
+        return "evaluate_replay" if rule.endswith("replay") else "evaluate"
+    if rule.startswith(("plot_", "write_")):
+        return "plot"
+    return "tabulate" if rule.startswith("tabulate") else rule
 
 
 def without_shortcuts(edges: Edges) -> Edges:
