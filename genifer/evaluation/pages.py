@@ -16,8 +16,10 @@ PAGE = """<!doctype html>
 body {{ font: 15px/1.45 system-ui, sans-serif; color: #1f2937; margin: 2rem; }}
 h1 {{ font-size: 1.2rem; font-weight: 600; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 0.3rem 0.8rem; text-align: right; border-bottom: 1px solid #e5e7eb; white-space: nowrap; }}
+th, td {{ padding: 0.3rem 0.8rem; text-align: right; border-bottom: 1px solid #e5e7eb; }}
+td {{ white-space: nowrap; }}
 th {{ position: sticky; top: 0; background: white; font-weight: 600; }}
+th {{ max-width: 8rem; vertical-align: bottom; }}
 th:first-child, td:first-child {{ text-align: left; }}
 </style></head><body><h1>{title}</h1>
 {table}
@@ -74,7 +76,7 @@ def _replay(replay: pd.DataFrame) -> pd.DataFrame:
     keys = ["after_task", "eval_task", "label", "class_name"]
     values = ["agreement", "frechet", "frechet_of_held_out", "nearest", "nearest_of_held_out"]
     table = replay.groupby(keys, sort=False)[values].mean().reset_index()
-    table["agreement"] = table["agreement"].map("{:.0%}".format)
+    table["agreement"] = (100 * table["agreement"]).map("{:.0f} %".format)
     for name in values[1:]:
         table[name] = table[name].map("{:.3g}".format, na_action="ignore")
     names = {
@@ -83,7 +85,7 @@ def _replay(replay: pd.DataFrame) -> pd.DataFrame:
         "eval_task": "task of class",
         "frechet": "Fréchet distance",
         "frechet_of_held_out": "of held-out images",
-        "nearest": "to nearest training image",
+        "nearest": "grey levels to nearest training image",
         "nearest_of_held_out": "of held-out images ",
     }
     return table.drop(columns="label").rename(columns=names)

@@ -37,7 +37,7 @@ def _accuracy_over_classes(
 ) -> Figure:
     steps = incremental_accuracy(accuracy)
     colors = method_colors(settings)
-    figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
     sns.lineplot(
         steps,
         x="classes_seen",
@@ -70,8 +70,11 @@ def _accuracy_over_classes(
         ylim=(0, 1.02),
         xticks=sorted(classes),
     )
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-    axes.legend(title=None)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    handles, labels = axes.get_legend_handles_labels()
+    if (legend := axes.get_legend()) is not None:
+        legend.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if published is None else 2)
     return figure
 
 
@@ -105,7 +108,7 @@ def _confusion(method: str, confusion: pd.DataFrame) -> Figure:
     counts = np.zeros((n, n))
     np.add.at(counts, (last["label"], last["predicted"]), last["n_images"])
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 3.6 + 0.32 * min(n, NAMED_CLASSES)
+    side = 3.6 + 0.2 * min(n, NAMED_CLASSES)
     figure, axes = plt.subplots(figsize=(side + 1.2, side), layout="constrained")
     sns.heatmap(
         shares,
@@ -115,6 +118,7 @@ def _confusion(method: str, confusion: pd.DataFrame) -> Figure:
         square=True,
         annot=n <= 12,
         fmt=".0f",
+        annot_kws={"size": "small"},
         xticklabels=False,
         yticklabels=False,
         cbar_kws={"label": "share of the class's images (%)"},

@@ -41,6 +41,7 @@ def _time_of_stages(settings: PlotSettings, costs: pd.DataFrame) -> Figure:
     axes.set_yticks(list(positions), list(stages["label"]))
     axes.set(ylim=(len(stages) - 0.5, -0.5), xlabel=unit)
     axes.margins(x=0.15)
+    axes.grid(visible=False, axis="y")
     axes.set_title(f"Where the time went: {span(costs['seconds'].sum())} in {len(costs)} jobs, added up")
     handles = [Patch(color=by_device[device], label=DEVICES[device]) for device in stages["device"].unique()]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -21,6 +22,11 @@ from genifer.evaluation.tables import forgetting, forgetting_of_classes, read_ta
 WORST = 10
 PICTURES = 6
 """Of each of the worst classes."""
+
+NAMES_WIDTH, ROW_HEIGHT, BARS_WIDTH = 2.3, 0.45, 4.2
+"""Of that figure, in inches; pictures are square."""
+
+LONGEST_NAME = 17
 
 
 def plot_forgetting(
@@ -65,7 +71,7 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
     )
     axes.axhline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="task", ylabel="accuracy lost (percentage points)")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None)
     return figure
 
@@ -73,24 +79,26 @@ def _forgetting_per_task(settings: PlotSettings, accuracy: pd.DataFrame) -> Figu
 def _forgotten_classes(
     settings: PlotSettings, method: str, worst: pd.DataFrame, data_paths: Sequence[Path]
 ) -> Figure:
-    rows = len(worst)
-    figure, (left, right) = plt.subplots(
-        1,
-        2,
-        figsize=(9, 1.5 + 0.5 * max(rows, 3)),
-        width_ratios=[PICTURES, 9],
-        layout="constrained",
-    )
-    figure.suptitle(f"{method}: the classes that it forgets most")
-    if not rows:
-        left.set_axis_off()
+    if worst.empty:
+        figure, _ = plt.subplots(figsize=(7.5, 2), layout="constrained")
         return _nothing_to_forget(figure)
+    rows = len(worst)
+    inches = (NAMES_WIDTH + PICTURES * ROW_HEIGHT + BARS_WIDTH, rows * ROW_HEIGHT + 1.6)
+    figure = plt.figure(figsize=inches)
+
+    def panel(left: float, width: float) -> Axes:
+        """Axes whose rows are as high as the pictures, so that both panels are in line."""
+        height = rows * ROW_HEIGHT / inches[1]
+        return figure.add_axes((left / inches[0], 1.05 / inches[1], width / inches[0], height))
+
     pictures = np.stack([_pictures(row, data_paths) for _, row in worst.iterrows()])
-    draw_sheet(left, pictures.reshape(-1, *pictures.shape[2:]))
     side = pictures.shape[1]
-    names = [f"{row['class_name']} (task {row['eval_task']})" for _, row in worst.iterrows()]
+    left = panel(NAMES_WIDTH, PICTURES * ROW_HEIGHT)
+    draw_sheet(left, pictures.reshape(-1, *pictures.shape[2:]))
+    names = [f"{_short(row['class_name'])} (task {row['eval_task']})" for _, row in worst.iterrows()]
     left.set_yticks([side * (index + 0.5) for index in range(rows)], names)
 
+    right = panel(NAMES_WIDTH + PICTURES * ROW_HEIGHT + 0.15, BARS_WIDTH - 0.3)
     positions = range(rows)
     right.barh(positions, 100 * worst["best"], color="0.85", label="at its best")
     right.barh(positions, 100 * worst["final"], color=method_colors(settings)[method], label="in the end")
@@ -99,8 +107,13 @@ def _forgotten_classes(
         right.text(101, position, f"{change:+d}" if change else "0", va="center", ha="left")
     right.set(xlim=(0, 112), ylim=(rows - 0.5, -0.5), yticks=[], xlabel="accuracy on the class (%)")
     right.set_xticks(range(0, 101, 20))
-    figure.legend(loc="outside lower right", ncols=2)
+    figure.suptitle(f"{method}: the classes that it forgets most", y=1 - 0.12 / inches[1], va="top")
+    figure.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0))
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:

@@ -82,7 +82,7 @@ def _frechet(replay: pd.DataFrame) -> Figure:
     tasks = sorted(of_tasks["eval_task"].unique())
     colors = task_colors(tasks)
     seeds = of_tasks["seed"].nunique()
-    figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 5.2), layout="constrained")
     for column, style, marker in (("frechet", "-", "o"), ("frechet_of_held_out", ":", ".")):
         sns.lineplot(
             of_tasks,
@@ -97,10 +97,10 @@ def _frechet(replay: pd.DataFrame) -> Figure:
             ax=axes,
         )
     axes.set(
-        title="Distance between replayed and real images\n"
-        f"in the features that the GAN matches ({seeds_note(seeds)})",
+        title="Distance between replayed and real images in the features\n"
+        f"that the GAN matches ({seeds_note(seeds)})",
         xlabel="GAN of task",
-        ylabel="Fréchet distance of a class (squared features)",
+        ylabel="Fréchet distance (squared features)",
         yscale="log",
         xticks=sorted(of_tasks["after_task"].unique()),
     )
@@ -108,7 +108,7 @@ def _frechet(replay: pd.DataFrame) -> Figure:
         Line2D([], [], color=colors[task], marker="o", label=f"classes of task {task}") for task in tasks
     ]
     handles.append(Line2D([], [], color="0.3", linestyle=":", marker=".", label="held-out real images"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -31,7 +31,7 @@ GAN_PANELS = {
     "sign_of_d_real": ("Signs of D(real)", "mean sign"),
     "ada_probability": ("Augmentation (ADA)", "probability"),
     "diversity": ("Diversity of the averaged generator", "relative to real images"),
-    "ema_distance": ("Running average (EMA)", "relative distance to the weights"),
+    "ema_distance": ("Running average (EMA)", "relative distance"),
 }
 """The scalars that tell how a GAN fares: title and axis of each panel."""
 
