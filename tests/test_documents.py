@@ -71,7 +71,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer [a-z-]+", NOT_RUN, "names the subcommand; test_options_exist looks for it"),
     (r"snakemake --configfile", NOT_RUN, "names the option"),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever; the tests have MLflow without its server"),
-    (r"make report( CONFIG=birds\.yaml REPORT=.*)?", "make report CONFIG=config/quickstart.yaml", "the run of the birds is not there"),
+    (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs are not there"),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
     (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
