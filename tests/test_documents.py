@@ -69,7 +69,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile", NOT_RUN, "names the option"),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
-    (r"git clone \.\.\.", "git clone --quiet . genifer", "of this clone instead of one over the network"),
+    (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
     (r"git commit (.*)", "git commit --allow-empty \\1", "the tiny run is recorded already"),
     (r"git push", "git init --quiet --bare ../origin.git && git push ../origin.git HEAD", "no server is at hand"),
     (r"git pull", "git pull --quiet . HEAD", "the same"),
@@ -286,7 +286,8 @@ def test_commands_run(document: Document, repository: Path, tmp_path: Path) -> N
         (clone / name).write_text(text)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"PATH": path, "PYTHONPATH": str(clone), "MPLBACKEND": "agg"}
+    packages = os.pathsep.join([str(clone), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment |= {"PATH": path, "PYTHONPATH": packages}
     for script in scripts(document):
         forms = [form for form in map(form_of, script) if form is not None and form[0] is not None]
         text = "\n".join(["set -euo pipefail", *(str(command) for command, _ in forms)])
