@@ -60,6 +60,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds, or another precision, of a run that is made once"),
     (r"(CUDA_VISIBLE_DEVICES=\d )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster, which test_cluster.py has stand-ins for"),
+    (r"srun (snakemake .*)", "\\1 --dry-run", "the same"),
     # Stages
     (r"genifer pretrain-gan --classifier F", NOT_RUN, "shows one option; the whole command is run"),
     (r"genifer (settings|summary|--help|prepare-data|pretrain-|train-|evaluate)(?=.* ).*", SAME, ""),
