@@ -29,7 +29,7 @@ NAMES = ("genifer", "dvc", "make", "pip", "conda", "git", "pytest", "tensorboard
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-COMMENT = re.compile(r"(^|\s)#\s.*$")
+COMMENT = re.compile(r"(^#|\s#\s).*$")
 
 
 class Block(NamedTuple):
@@ -84,7 +84,7 @@ def spans_of(prose: str) -> list[str]:
 
 def scripts(document: Document) -> list[list[str]]:
     """What is run together, in its order: each block of commands, then each span."""
-    found = [lines_of(block.text) for block in document.blocks if block.language == "sh"]
+    found = [lines_of(block.text) for block in document.blocks if block.language in ("sh", "bash")]
     return found + [lines_of(span) for span in spans_of(document.prose)]
 
 

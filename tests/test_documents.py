@@ -49,7 +49,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"\.ci/run", "bash -n .ci/run", "the same"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no third palette"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run is not there"),
-    (r"make (demo|settings|record)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
+    (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
     (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps of full size"),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
@@ -61,6 +61,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds, or another precision, of a run that is made once"),
     (r"(CUDA_VISIBLE_DEVICES=\d )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster, which test_cluster.py has stand-ins for"),
+    (r"srun (snakemake .*)", "\\1 --dry-run", "the same"),
     # Stages
     (r"genifer pretrain-gan --classifier F", NOT_RUN, "shows one option; the whole command is run"),
     (r"genifer watch", "genifer watch --once", "it would wait for the end of runs"),
@@ -91,6 +92,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"dvc exp show --only-changed", SAME, ""),
     # Other
     (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that are there"),
+    (r"pytest tests/test_documents\.py", f"{SAME} -m 'not slow'", "this test is one of the others"),
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),
     (r"mv config/settings\.new config/config\.yaml", SAME, ""),
@@ -216,6 +218,7 @@ def repository(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for path in ROOT.iterdir():
         if path.is_file() and path.name not in ("dvc.yaml", "dvc.lock", ".git"):
             shutil.copy(path, folder)
+    shutil.copy(ROOT / "results" / "README.md", folder / "results")
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (folder / ".venv" / ".installed").touch()
