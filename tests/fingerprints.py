@@ -90,6 +90,7 @@ def take_fingerprint(stage: str, folder: Path) -> Fingerprint:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     try:
         return RUNS[stage](folder, parse_settings(SETTINGS, "fingerprint"))
     finally:

@@ -28,14 +28,15 @@ th:first-child, td:first-child {{ text-align: left; }}
 
 
 def write_tables(results: Path, output: Path) -> None:
-    """A page for each table of `PAGES` whose CSV file is there; a missing one has no page.
+    """A page for each table of `PAGES`; one whose CSV file is missing or has no rows has no page.
 
     Args:
         results: folder of a run.
     """
     for name, (source, title, table) in PAGES.items():
-        if (results / source).is_file():
-            rows = table(read_table(results / source))
+        read = read_table(results / source) if (results / source).is_file() else None
+        if read is not None and not read.empty:
+            rows = table(read)
             page = PAGE.format(title=title, table=rows.to_html(index=False, border=0, na_rep=""))
             with whole_file(output / f"{name}.html") as temporary:
                 temporary.write_text(page, encoding="utf-8")
