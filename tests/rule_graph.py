@@ -31,7 +31,7 @@ def rule_graph(folder: Path) -> Edges:
 def drawn_as(rule: str) -> str:
     """Rules that do the same, on the first task and on later ones or to different tables, are one."""
     if rule.startswith("evaluate"):
-        return "evaluate_replay" if rule.endswith("replay") else "evaluate"
+        return "evaluate_replay" if "replay" in rule else "evaluate"
     if rule.startswith(("plot_", "write_")):
         return "plot"
     return "tabulate" if rule.startswith("tabulate") else rule

@@ -75,13 +75,17 @@ def test_chain_by_hand(genifer: Genifer, tmp_path: Path) -> None:
     data = [part for task in range(3) for part in ("--data", f"all/task_{task}_test.safetensors")]
     evaluated = genifer(
         "evaluate", *common, "--method", "genifer", "--classifier", "c2/classifier.safetensors", *data,
-        "--output", "accuracy.csv",
+        "--output", "evaluation",
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
-    table = pd.read_csv(tmp_path / "accuracy.csv")
+    table = pd.read_csv(tmp_path / "evaluation" / "accuracy.csv")
     assert table["eval_task"].tolist() == [0, 1, 2]
     assert table["n_classes"].tolist() == [4, 3, 3]
     assert (table["accuracy"] - table["n_correct"] / table["n_test"]).abs().max() < 1e-6
+    confusion = pd.read_csv(tmp_path / "evaluation" / "confusion.csv")
+    right = confusion[confusion["label"] == confusion["predicted"]]
+    assert confusion["n_images"].sum() == table["n_test"].sum()
+    assert right["n_images"].sum() == table["n_correct"].sum()
 
     wrong = genifer(
         "train-genifer", *common, "--data", only("train", 2), "--old-classifier", "c0/classifier.safetensors",

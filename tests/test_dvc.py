@@ -44,7 +44,7 @@ def palettes(tasks: Sequence[int] = (0, 1), seed: int = 0) -> set[str]:
 
 def replay(tasks: Sequence[int] = (0, 1), seed: int = 0) -> set[str]:
     """All that looks at what the GANs of these tasks replay."""
-    first = {f"evaluate_first_replay seed={seed}"} if 0 in tasks else set()
+    first = {f"evaluate_replay_first_task seed={seed}"} if 0 in tasks else set()
     later = {f"evaluate_replay seed={seed} task={task}" for task in tasks if task > 0}
     return first | later | {"tabulate_replay"} | palettes(tasks, seed)
 

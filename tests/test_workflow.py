@@ -44,7 +44,7 @@ def test_a_dry_run_of_the_paper_shows_the_chain(tmp_path: Path) -> None:
         "train_joint": 5,
         "evaluate_first_task": 1,
         "evaluate": 15,
-        "evaluate_first_replay": 1,
+        "evaluate_replay_first_task": 1,
         "evaluate_replay": 4,
         "plot_palettes": 5,
         **dict.fromkeys(ONCE, 1),
@@ -138,7 +138,7 @@ def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
         "train_genifer": 1,
         "evaluate_first_task": 1,
         "evaluate": 1,
-        "evaluate_first_replay": 1,
+        "evaluate_replay_first_task": 1,
         "plot_palettes": 1,
         **dict.fromkeys(ONCE, 1),
     }
@@ -182,7 +182,7 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     results = finished / "results" / "direct"
     assert len(pd.read_csv(results / "accuracy.csv")) == 6
-    assert not list((results / "plots").glob("replay*"))
+    assert not list((results / "plots").glob("replay_seed*"))
     gan = results / "stages" / "seed_0" / "first_task" / "pretrain_gan" / "gan.safetensors"
     classifier = (
         results / "stages" / "seed_0" / "first_task" / "pretrain_classifier" / "classifier.safetensors"

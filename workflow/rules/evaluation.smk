@@ -63,7 +63,7 @@ rule evaluate:
         """
 
 
-rule evaluate_first_replay:
+rule evaluate_replay_first_task:
     """Compare what the first GAN replays with real images."""
     input:
         gan=FIRST_GAN,
