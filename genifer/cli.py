@@ -175,7 +175,7 @@ def check(
     ] = False,
 ) -> None:
     """Check settings, data and device before a run, and say how long it will take on a CPU."""
-    from genifer.preflight import check_given_files, preflight
+    from genifer.preflight import check_given_files, check_trackers, preflight
 
     if settings is None:
         loaded = _settings(config, settings, "check")
@@ -183,6 +183,7 @@ def check(
         loaded = parse_settings(settings_from_json(settings), source="settings")
     if elsewhere:
         check_given_files(loaded)
+        check_trackers(loaded)
     else:
         preflight(loaded, device or loaded.runtime.device)
 

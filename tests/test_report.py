@@ -118,5 +118,8 @@ def test_in_a_browser(recorded: Path, tmp_path: Path) -> None:
     assert "Run quickstart</h1>" in shown.stdout
     for group in GROUPS:
         assert group in shown.stdout
-    errors = [line for line in shown.stderr.splitlines() if "CONSOLE" in line and "Uncaught" in line]
-    assert not errors
+    said = [line for line in shown.stderr.splitlines() if ":CONSOLE" in line]
+    # Snakemake's page logs its description, and uses Tailwind as Tailwind would rather not be used.
+    assert [
+        line for line in said if "tailwindcss.com should not" not in line and "Run quickstart" not in line
+    ] == []

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import write_run_file
+from in_process import genifer
 
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
+from genifer.evaluation.costs import stages_of, tabulate_costs
 from genifer.evaluation.tables import (
     METRICS,
     class_accuracy,
@@ -157,3 +160,55 @@ def test_forgetting_class_by_class(tmp_path: Path) -> None:
     assert table["class_name"].tolist() == ["cat", "1e3", "NA"]
     assert table["best"].tolist() == pytest.approx([0.95, 1.0, 1.0])
     assert table["forgetting"].tolist() == pytest.approx([0.95, 0.5, 0.0])
+
+
+def test_costs_of_jobs(tmp_path: Path) -> None:
+    """From Snakemake's benchmark and the stage's status; the seconds of all attempts of a training count."""
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    data, gan, evaluation, nothing = (
+        tmp_path / name
+        for name in (
+            *["data", "stages/seed_3/genifer/task_2/train_gan"],
+            *["stages/seed_3/first_task/evaluate", "stages/seed_3/first_task/pretrain_gan"],
+        )
+    )
+    for folder in (data, gan, evaluation):
+        folder.mkdir(parents=True)
+    (data / "prepare_data.benchmark.tsv").write_text(header + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\t-\n")
+    (gan / "benchmark.tsv").write_text(header + "20.5\t0:00:20\t2048.0\t-\t-\t-\t-\t-\t90\t18.25\n")
+    status = {"seconds": 100.25, "device": "cuda", "machine": "A card", "gpu_memory_mb": 7000, "threads": 4}
+    (gan / "status.json").write_text(json.dumps(status))
+    (evaluation / "benchmark.tsv").write_text(header + "2\t0:00:02\t512\t-\t-\t-\t-\t-\t90\t1\n")
+    tabulate_costs([data, gan, evaluation, nothing], tmp_path / "costs.csv")
+    costs = read_table(tmp_path / "costs.csv")
+    assert costs["stage"].tolist() == ["prepare_data", "train_gan", "evaluate"]
+    assert costs["seconds"].tolist() == [0.4, 100.25, 2.0]
+    assert costs["device"].tolist() == ["cpu", "cuda", "cpu"]
+    of_gan = costs.iloc[1]
+    assert (of_gan["seed"], of_gan["task"], of_gan["method"]) == (3, 2, "genifer")
+    assert (of_gan["memory_mb"], of_gan["cpu_seconds"], of_gan["gpu_memory_mb"]) == (2048, 18.25, 7000)
+    stages = stages_of(costs)
+    assert stages["label"].tolist() == ["prepare_data", "train_gan, task 2", "evaluate"]
+    assert stages["memory_mb"].tolist()[1:] == [2048, 512]
+
+
+def test_published_accuracies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Drawn beside a run's own; a file that is none is refused before anything runs."""
+    path = tmp_path / "published.csv"
+    for content, message in (
+        ("source,method\na,b\n", "has no column classes_seen, accuracy"),
+        ("source,method,classes_seen,accuracy\na,b,50,74.1\n", "line 2: accuracy is '74.1'"),
+    ):
+        path.write_text(content)
+        run_file = write_run_file(tmp_path, plots={"published": str(path)})
+        assert genifer("check", "--config", run_file) == 1
+        assert message in capsys.readouterr().err
+    path.write_text("source,method,classes_seen,accuracy\nA paper,genifer,4,0.5\nA paper,genifer,6,0.25\n")
+    assert genifer("check", "--config", run_file) == 0
+    confusion = pd.DataFrame([["genifer", 0, 0, 0, 0, "a", 0, 5]], columns=CONFUSION_COLUMNS)
+    confusion.to_csv(tmp_path / "confusion.csv", index=False)
+    own = pd.DataFrame([row("genifer", 0, 0, 0, 100, 90, 4)], columns=COLUMNS)
+    own.to_csv(tmp_path / "accuracy.csv", index=False)
+    tables = ["--accuracy", tmp_path / "accuracy.csv", "--confusion", tmp_path / "confusion.csv"]
+    assert genifer("plot-accuracy", "--config", run_file, *tables, "--output", tmp_path) == 0
+    assert "genifer, published (A paper)" in (tmp_path / "accuracy.svg").read_text()

@@ -81,8 +81,8 @@ def _benchmark(folder: Path) -> dict[str, Any]:
     paths = [*folder.glob("benchmark.tsv"), *folder.glob("*.benchmark.tsv")]
     if not paths:
         return {}
-    # Snakemake writes NA where a job ended before it could be looked at.
-    row = pd.read_csv(paths[0], sep="\t").iloc[0].dropna()
+    # Of a job that ended before Snakemake looked at it, there are times and no more.
+    row = pd.read_csv(paths[0], sep="\t", na_values="-").iloc[0].dropna()
     return dict(row)
 
 

@@ -392,8 +392,10 @@ def tell_plan():
         "evaluations": tables_of_evaluations() + replay_evaluations(),
         "tables and plots": [str(path) for path in final_outputs()],
     }
-    limit = workflow.global_resources.get("gpu")
-    side_by_side = limit.value if GPU and limit else workflow.cores // THREADS
+    gpus = workflow.global_resources.get("gpu")
+    # Where jobs go to other machines, Snakemake is given no number of cores.
+    cores = workflow.global_resources["_cores"].value or THREADS
+    side_by_side = gpus.value if GPU and gpus else cores // THREADS
     folders = [folder for _, folder in trainings()]
     write_plan(
         Path(RESULTS), planned_trainings(RUN, folders), files, max(1, side_by_side)
