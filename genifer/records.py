@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
     known = _Known(snakemake / "genifer" / f"{results.name}.json")
     arrived = bool(kept) and known.digest(results / RECORDS) != known.last_records
     changed, missing = [], []
+    partly_newer = _jobs_with_other_files(kept, known)
     for name, (sha256, kept_record) in kept.items():
         path = Path(name)
         if not path.is_file():
@@ -58,7 +59,8 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
         elif not local.incomplete(name):
             record = local.read(name)
             if known.digest(path) == sha256:
-                if record is None or (arrived and record != kept_record):
+                other = arrived and record != kept_record and _job(kept_record) not in partly_newer
+                if record is None or other:
                     local.write(name, kept_record)
             elif record in (None, kept_record):
                 changed.append(name)
@@ -78,6 +80,24 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
         f"{_listed(missing)}: recorded in {results / RECORDS}, but missing. 'dvc pull' brings what was "
         "pushed; what a run needs of the rest, Snakemake makes again"
     ]
+
+
+def _job(record: Record) -> tuple[Any, Any]:
+    """What the records of one job's files share."""
+    return record.get("rule"), record.get("job_hash")
+
+
+def _jobs_with_other_files(kept: Mapping[str, tuple[str, Record]], known: _Known) -> set[tuple[Any, Any]]:
+    """Jobs of which a file is not the one that was kept.
+
+    They have run again since, and what they then made the same, as drawings that a changed resolution leaves
+    alone, is of the newer job.
+    """
+    return {
+        _job(record)
+        for name, (sha256, record) in kept.items()
+        if Path(name).is_file() and known.digest(Path(name)) != sha256
+    }
 
 
 def record(results: Path, snakemake: Path = Path(".snakemake")) -> None:
