@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,34 @@ def test_a_resumed_training_goes_on_in_the_same_place(
     client, found = mlflow_run()
     assert [p.step for p in client.get_metric_history(found.info.run_id, "g_loss")] == steps
     assert found.info.status == "FINISHED"
+
+
+def test_trainings_that_begin_together(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them begin with no database of MLflow, and all are told of."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "quickstart")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    commands = [
+        ["genifer", *gan(prepared, tmp_path / str(seed), "mlflow"), "--seed", str(seed)] for seed in range(3)
+    ]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    for process in started:
+        _, messages = process.communicate(timeout=300)
+        assert process.returncode == 0
+        assert "told nothing" not in messages
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("quickstart")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_name for run in runs} == {f"pretrain_gan, task 0, seed {seed}" for seed in range(3)}
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("tracker", ALL.split(","))

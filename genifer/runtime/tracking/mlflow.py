@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 
+from filelock import FileLock
 from torch import Tensor
 
 from genifer.runtime.tracking import Tracked
@@ -18,17 +19,23 @@ from genifer.runtime.tracking import Tracked
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 PARAMETERS_A_CALL = 100
+LOCK = "mlflow.lock"
+"""In the folder where one works, beside MLflow's own database."""
+
+SECONDS_TO_WAIT = 300
 
 
 class Tracker:
     """Keeps the id of its run in ``mlflow_run_id``, so that a resumed training goes on in it."""
 
     def __init__(self, tracked: Tracked) -> None:
-        self.client = MlflowClient()
+        # Trainings that begin together would all make the database, and spoil it.
+        with FileLock(LOCK, timeout=SECONDS_TO_WAIT):
+            self.client = MlflowClient()
+            self.experiment = self._experiment()
         self.told = 0
         kept = tracked.folder / "mlflow_run_id"
         if tracked.done and kept.is_file():
@@ -36,7 +43,7 @@ class Tracker:
             self.client.update_run(self.run, status="RUNNING")
             self.told = self._last_step()
             return
-        self.run = self.client.create_run(self._experiment(), run_name=tracked.title).info.run_id
+        self.run = self.client.create_run(self.experiment, run_name=tracked.title).info.run_id
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(self.run + "\n", encoding="utf-8")
         self.client.set_tag(self.run, "folder", str(tracked.folder))
@@ -47,14 +54,7 @@ class Tracker:
     def _experiment(self) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "genifer")
         found = self.client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return self.client.create_experiment(name)
-            except MlflowException:  # another training has just made it
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        return found.experiment_id
+        return self.client.create_experiment(name) if found is None else found.experiment_id
 
     def _last_step(self) -> int:
         metrics = self.client.get_run(self.run).data.metrics
