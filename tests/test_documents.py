@@ -84,7 +84,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"dvc (add|exp apply)", NOT_RUN, "names the command"),
     (r"dvc exp apply NAME", "dvc exp apply $(dvc exp list --name-only)", "the name of the one trial before"),
     (r"dvc exp run -S '(.*)=600'", "dvc exp run --set-param '\\1=4'", "fewer steps"),
-    (r"dvc remote add --default storage /mnt/shared/genifer", "dvc remote add --default storage ../shared", "a folder that is there"),
+    (r"dvc remote add --default storage /mnt/shared/genifer", "dvc remote add --default storage ../remote", "a folder that is there"),
     (r"dvc remote add --default storage ((s3|ssh)://.*)", "dvc remote add elsewhere-\\2 \\1", "not the default, which later commands use"),
     (r"dvc (pull|checkout) PATH", "dvc \\1 results/quickstart/plots", "a path that is there"),
     (r"dvc (pull|push|checkout|status|dag|repro( quickstart)?)", SAME, ""),
