@@ -731,6 +731,17 @@ def stage_settings(settings: RunSettings, stage: str) -> dict[str, Any]:
     return slice_
 
 
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings, as JSON has them, by their full names, such as gan.r1_gamma, and as text."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "null" if value is None else str(value)
+    return flat
+
+
 def settings_from_json(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)

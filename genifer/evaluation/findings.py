@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
 
-from genifer.config import RunSettings
+from genifer.config import RunSettings, flat_settings
 from genifer.evaluation.costs import span, stages_of
 from genifer.evaluation.tables import (
     forgetting_of_classes,
@@ -218,25 +215,7 @@ class Findings:
     @property
     def settings_that_differ(self) -> list[tuple[str, str, str]]:
         """Name, value and the paper's value of each setting that is not the paper's."""
-        paper = dict(_flat(RunSettings()))
-        return [(name, value, paper[name]) for name, value in _flat(self.settings) if value != paper[name]]
-
-    @property
-    def all_settings(self) -> list[tuple[str, str]]:
-        return list(_flat(self.settings))
-
-
-def _flat(block: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by their full names."""
-    for name in type(block).model_fields:
-        value = getattr(block, name)
-        if isinstance(value, BaseModel):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, Mapping):
-            yield from ((f"{prefix}{name}.{key}", str(entry)) for key, entry in value.items())
-        else:
-            yield f"{prefix}{name}", _text(value)
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
+        here, paper = (
+            flat_settings(settings.model_dump(mode="json")) for settings in (self.settings, RunSettings())
+        )
+        return [(name, value, paper[name]) for name, value in here.items() if value != paper[name]]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genifer.config import flat_settings
 from genifer.errors import GeniferError, Interrupted
 from genifer.runtime.device import Arguments, Result, autocast, compiled, configure
 from genifer.runtime.progress import Progress
@@ -133,7 +134,7 @@ class Steps:
             restore_state(self.parts, state, self.files.folder)
             log.info("[%s] goes on after step %s", self.stage.title, f"{self.done:,}")
         stage = self.stage
-        settings = dict(_flat(stage.belongs_to.get("settings", {})))
+        settings = flat_settings(stage.belongs_to.get("settings", {}))
         self.trackers = Trackers(stage.trackers, Tracked(stage.output, stage.title, settings, self.done))
         about = {"stage": stage.name, "seed": stage.seed, "task": stage.task}
         machine = machine_of(stage.device, stage.precision)
@@ -245,15 +246,6 @@ class Steps:
         self.scalars.write(self.stage.output / "metrics.csv", stage)
         self.files.delete()
         self.status.end("done", self.done)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by their full names."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
 
 
 def _first_line(error: BaseException) -> str:
