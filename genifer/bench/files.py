@@ -1,10 +1,8 @@
-"""Preparing and reading data, and the writing and reading of resume files and checkpoints."""
+"""Benchmarks of data preparation, and of resume files and checkpoints."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import hashlib
 import io
 import json
 import multiprocessing
@@ -23,77 +21,98 @@ from typing import Any, ClassVar
 import numpy as np
 
 from genifer.bench.meter import Figures, Meter, bytes_of
-from genifer.config import RunSettings, stage_settings
-from genifer.data.batches import Normalization, load_task_data
+from genifer.bench.steps import variant_with_gan
+from genifer.config import RunSettings
+from genifer.data.archives import md5_of
+from genifer.data.batches import load_task_data
 from genifer.errors import GeniferError
+from genifer.layout import Layout
 from genifer.training.checkpoints import load_gan, save_gan
-from genifer.training.gan import gan_batches, gan_data
 from genifer.training.resume import ResumeFiles, not_finite, restore_state, state_of
-from genifer.training.stage import RESUME_EVERY
-from genifer.untrained import new_gan_step
+from genifer.training.untrained import untrained_gan
+from genifer.versions import job_settings
 
-CIFAR100 = {"train": 50_000, "test": 10_000}
-CIFAR100_CLASSES = 100
+CIFAR_FORMAT = "cifar-100-python.tar.gz"
+"""The format of the archives that can be made up."""
+CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
+CIFAR_CLASSES = 100
 
 
 def data(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Preparing the run's data set, in a process of its own, and reading the first task's images.
+    """Measure the preparation of the run's data set, in a process of its own, and reading the first task.
 
-    For CIFAR-100 an archive of its size and format is made up; noise compresses worse than photographs.
+    An archive that was not downloaded yet is made up, if it is of CIFAR-100's format. Its random images
+    compress worse than photographs.
     """
     with tempfile.TemporaryDirectory(dir=Path(), prefix=".bench-") as folder:
-        here, prepared = Path(folder), Path(folder) / "data"
-        if settings.data.dataset == "cifar100":
-            archive = here / "cifar-100-python.tar.gz"
-            # Elsewhere: a process's peak of memory begins with that of the one that started it.
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:
-                md5 = elsewhere.submit(_make_up_cifar100, archive).result()
-            given = settings.data.model_copy(update={"archive": archive, "archive_md5": md5})
-            settings = settings.model_copy(update={"data": given})
+        settings, archive, source = _with_archive(settings, Path(folder))
+        prepared = Path(folder) / "data"
         seconds, memory = [], 0
         for _ in range(meter.repeats):
             began = time.perf_counter()
-            memory = max(memory, _prepare(settings, prepared))
+            memory = max(memory, _prepare(settings, archive, prepared))
             seconds.append(time.perf_counter() - began)
         raw = sum(path.stat().st_size for path in prepared.glob("*.safetensors"))
-        beside = memory - _most_memory([sys.executable, "-c", "import genifer.data.prepare"])
-        note = f"beside the libraries {beside / raw:.1f} times the {raw / 1e6:.0f} MB of images"
-        yield Figures.of("data, prepared", seconds, memory=memory, note=note)
-        first = prepared / "task_0_train.safetensors"
+        own = memory - _peak_memory([sys.executable, "-c", "import genifer.data.prepare"])
+        note = f"memory {own / raw:.1f} times the {raw / 1e6:.0f} MB of images, libraries excluded{source}"
+        yield Figures.of("data, prepare", seconds, memory=memory, note=note)
+        first = prepared / Path(Layout(settings).data("train", [0])[0]).name
         read = meter.seconds(lambda: load_task_data([first], meter.device), 1)
         yield Figures.of("data of a task, read", read, note=_megabytes(first))
 
 
-def _prepare(settings: RunSettings, output: Path) -> int:
-    """Run the stage; returns the most memory that it had, in bytes."""
-    slice_ = json.dumps(stage_settings(settings, "prepare_data"))
-    stage = [sys.executable, "-m", "genifer", "prepare-data"]
-    return _most_memory([*stage, "--output", str(output), "--settings", slice_])
+def _with_archive(settings: RunSettings, folder: Path) -> tuple[RunSettings, Path | None, str]:
+    """Settings to prepare the data set with, its downloaded archive, and what to say of its source."""
+    downloaded = Layout(settings).downloaded
+    if not downloaded:
+        return settings, None, ""
+    if Path(downloaded).is_file():
+        return settings, Path(downloaded), ""
+    dataset = settings.registry.dataset(settings.data.dataset)
+    if dataset.archive_format != CIFAR_FORMAT:
+        raise GeniferError(
+            f"data.dataset: {dataset.name} was not downloaded yet; run: genifer download-data "
+            f"--config RUN_FILE --output {downloaded}"
+        )
+    archive = folder / CIFAR_FORMAT
+    # The peak memory of a process starts with that of its parent, so the archive is made in another one.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(make_up_cifar, archive).result()
+    given = settings.data.model_copy(update={"archive": archive, "archive_md5": md5_of(archive)})
+    return settings.model_copy(update={"data": given}), None, "; made-up archive"
 
 
-def _most_memory(command: list[str]) -> int:
-    """The most memory that a command had, in bytes."""
+def _prepare(settings: RunSettings, archive: Path | None, output: Path) -> int:
+    """Run the job; returns its peak memory in bytes."""
+    command = [sys.executable, "-m", "genifer", "prepare-data", "--output", str(output)]
+    command += ["--settings", json.dumps(job_settings(settings, "prepare_data"))]
+    command += ["--runtime", json.dumps({"plugins": [str(path) for path in settings.plugins]})]
+    if archive is not None:
+        command += ["--archive", str(archive)]
+    return _peak_memory(command)
+
+
+def _peak_memory(command: list[str]) -> int:
+    """Run a command; returns its peak memory in bytes."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    said = process.stderr.read().decode()
+    messages = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise GeniferError(said.strip())
+        raise GeniferError(messages.strip())
     return bytes_of(usage)
 
 
-def _make_up_cifar100(path: Path) -> str:
-    """An archive of random images; returns its MD5."""
+def make_up_cifar(path: Path) -> None:
+    """Write an archive of random images with the size and format of CIFAR-100's."""
     rng = np.random.default_rng(0)
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-        for split, n in CIFAR100.items():
+        for split, n in CIFAR_IMAGES.items():
             images = rng.integers(0, 256, (n, 3 * 32 * 32), dtype=np.uint8)
-            labels = (np.arange(n) % CIFAR100_CLASSES).tolist()
+            labels = (np.arange(n) % CIFAR_CLASSES).tolist()
             _add(tar, split, {"data": images, "fine_labels": labels})
-        _add(tar, "meta", {"fine_label_names": [f"class {i}" for i in range(CIFAR100_CLASSES)]})
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        _add(tar, "meta", {"fine_label_names": [f"class {i}" for i in range(CIFAR_CLASSES)]})
 
 
 def _add(tar: tarfile.TarFile, name: str, content: dict[str, Any]) -> None:
@@ -105,7 +124,7 @@ def _add(tar: tarfile.TarFile, name: str, content: dict[str, Any]) -> None:
     tar.addfile(entry, pickled)
 
 
-class _AsPython2(pickle._Pickler):  # the one in C takes no other way of writing bytes
+class _AsPython2(pickle._Pickler):  # the one in C does not allow another way to write bytes
     """Writes bytes as Python 2 wrote strings, like the archive's pickles."""
 
     write: Any
@@ -117,42 +136,37 @@ class _AsPython2(pickle._Pickler):  # the one in C takes no other way of writing
 
 
 def checkpoint(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Writing and reading the resume file and the checkpoint of a GAN's training, in this folder."""
-    stage = meter.stage("pretrain_gan", 0)
-    gan, images = new_gan_step(settings, stage)
-    normalize = Normalization(images.mean, images.std).to(meter.device)
-    batch = next(gan_batches(gan, gan_data(gan, images, stage.start()), normalize))
-    gan.discriminator_step(batch, 1)
-    gan.generator_step(batch)  # the optimisers have all their moments now
-    averaged = copy.deepcopy(gan.generator)
-    parts = gan.parts | {"averaged generator": averaged}
+    """Measure writing and reading the resume file and the checkpoint of a GAN's training, in this folder."""
+    gan = untrained_gan(variant_with_gan(settings).settings, meter.job("pretrain_gan", 0))
+    gan.step(gan.draw_batch(), 0)  # gives the optimizers all their moments
     with tempfile.TemporaryDirectory(dir=Path(), prefix=".bench-") as folder:
         files, path = ResumeFiles(Path(folder), {}), Path(folder) / "gan.safetensors"
 
         def write_resume_file() -> None:
-            state = state_of(parts)
+            state = state_of(gan.parts)
             assert not_finite(state) is None
             files.write(0, state)
 
         def read_resume_file() -> None:
             found = files.read()
             assert found is not None
-            restore_state(parts, found[1], files.folder)
+            restore_state(gan.parts, found[1], files.folder)
 
         def write_checkpoint() -> None:
-            save_gan(path, averaged, gan.discriminator, 1, 0)
+            save_gan(path, gan.g_ema, gan.discriminator, 1, 0)
 
-        written = Figures.of("resume file, written", meter.seconds(write_resume_file, 1))
+        written = Figures.of("resume file, write", meter.seconds(write_resume_file, 1))
         newest = files.newest()
         assert newest is not None
-        share = written.seconds / (60 * RESUME_EVERY)
-        note = f"{_megabytes(newest)}, {share:.2%} of the time at one every {RESUME_EVERY:g} minutes"
+        note, minutes = _megabytes(newest), settings.runtime.resume_every
+        if minutes:
+            note += f", {written.seconds / (60 * minutes):.2%} of the time with one every {minutes:g} minutes"
         yield dataclasses.replace(written, note=note)
         yield Figures.of("resume file, read", meter.seconds(read_resume_file, 1))
         seconds = meter.seconds(write_checkpoint, 1)
-        yield Figures.of("GAN's checkpoint, written", seconds, note=_megabytes(path))
+        yield Figures.of("checkpoint of a GAN, write", seconds, note=_megabytes(path))
         read = meter.seconds(lambda: load_gan(path, meter.device), 1)
-        yield Figures.of("GAN's checkpoint, read", read)
+        yield Figures.of("checkpoint of a GAN, read", read)
 
 
 def _megabytes(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""How the cost of a step grows with the number of classes, of tasks, and with the size of images.
+"""How the cost of a step grows with the number of classes, the number of tasks, and the size of images.
 
-Sizes are those of a run but for the one that grows. Steps are those of the last task.
+Sizes are those of a run except for the one that grows. Steps are those of the last task.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from genifer.bench.meter import Figures, Meter
-from genifer.bench.steps import gan_step, next_task_step
-from genifer.config import PlotSettings, RunSettings
+from genifer.bench.steps import gan_step, next_task_step, variant_with_gan
+from genifer.config import PlotSettings, RunSettings, Variant
+from genifer.nn.stages import channels_needed
 
 CLASSES = (10, 30, 100, 300, 1000)
 TASKS = (5, 10, 20, 50)
@@ -21,41 +22,45 @@ IMAGE_SIZES = (16, 32, 64, 128)
 
 
 def growth(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Figures named 'classes 10, GAN, a later task' and the like."""
+    """Yield figures named 'classes 10, GAN, later task' and the like, for the first variant with a GAN."""
+    variant = variant_with_gan(settings)
+    settings = variant.settings
     for count in CLASSES:
         half = count // 2
-        yield from _last_task(
-            meter, _with(settings, "scenario", tasks=[half, count - half]), "classes", count
-        )
+        grown = _with(settings, "scenario", tasks=[half, count - half])
+        yield from _last_task(meter, variant, grown, "classes", count)
     for count in TASKS:
-        tasks = [CLASSES_IN_TASKS // count] * count
-        yield from _last_task(meter, _with(settings, "scenario", tasks=tasks), "tasks", count)
+        grown = _with(settings, "scenario", tasks=[CLASSES_IN_TASKS // count] * count)
+        yield from _last_task(meter, variant, grown, "tasks", count)
     for side in IMAGE_SIZES:
-        of_size = _with(settings, "data", image_size=side)
-        channels = _channels(settings.generator.channels, side)
-        yield from _last_task(meter, _with(of_size, "generator", channels=channels), "image size", side)
+        channels = _channels(settings, side)
+        grown = _with(_with(settings, "data", image_size=side), "generator", channels=channels)
+        yield from _last_task(meter, variant, grown, "image size", side)
 
 
-def _last_task(meter: Meter, settings: RunSettings, grown: str, size: int) -> Iterator[Figures]:
+def _last_task(
+    meter: Meter, variant: Variant, settings: RunSettings, what: str, size: int
+) -> Iterator[Figures]:
     task = len(settings.scenario.tasks) - 1
-    for figures in (gan_step(meter, settings, task), next_task_step(meter, settings, task)):
-        yield dataclasses.replace(figures, name=f"{grown} {size}, {figures.name}", parts={})
+    for figures in (gan_step(meter, settings, task), next_task_step(meter, variant, settings, task)):
+        yield dataclasses.replace(figures, name=f"{what} {size}, {figures.name}", parts={})
 
 
 def _with(settings: RunSettings, block: str, **values: Any) -> RunSettings:
     return settings.model_copy(update={block: getattr(settings, block).model_copy(update=values)})
 
 
-def _channels(channels: Sequence[int] | None, side: int) -> list[int] | None:
-    """The run's channels as far as a side needs them, its last ones repeated for larger sides."""
+def _channels(settings: RunSettings, side: int) -> list[int] | None:
+    """The run's channels as far as a side needs them, with its last one repeated for larger sides."""
+    channels = settings.generator.channels
     if channels is None:
         return None
-    needed = 2 * (side.bit_length() - 3) + 2
+    needed = channels_needed(side, settings.gan.generated_stage)
     return [*channels, *[channels[-1]] * needed][:needed]
 
 
 def plot_growth(measured: Sequence[Figures], settings: PlotSettings, path: Path) -> None:
-    """Draw milliseconds of a step over what grows, both axes logarithmic, a panel each."""
+    """Draw milliseconds per step over what grows, one panel each, with logarithmic axes."""
     import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
@@ -79,7 +84,7 @@ def plot_growth(measured: Sequence[Figures], settings: PlotSettings, path: Path)
         axes.set(xscale="log", yscale="log", xlabel=labels[what], title="", ylim=(1, None))
         axes.set_xticks(sizes, labels=[str(size) for size in sizes])
         axes.minorticks_off()
-    grid.set_ylabels("milliseconds a step")
+    grid.set_ylabels("milliseconds per step")
     grid.legend.set_title("")
     grid.savefig(path, dpi=settings.dpi)
     plt.close(grid.figure)

@@ -1,4 +1,4 @@
-"""The clock of the benchmarks: repeats, operations, memory, and the parts of a step."""
+"""Measurements of the benchmarks: time, operations, memory, and the parts of a step."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
-from genifer.training.stage import Stage
+from genifer.training.job import Job
 
+NAME_WIDTH = 33
 WARM_UP_STEPS = 2
 PEAK_SIDE = 2048
+PEAK_PRODUCTS, PEAK_SECONDS = 25, 5.0
+"""The peak is that of the fastest of so many matrix products, or of as many as fit into the time."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one thing.
+    """The result of one benchmark.
 
     Attributes:
-        seconds: of one step or call: median over the repeats, and the fastest and slowest of them.
-        images: trained on in a step; 0 where there is none.
-        operations: floating-point operations of a step, counted: multiply and add are two.
-        peak_share: of this machine's fastest matrix product that the step reaches.
-        memory: bytes; on a GPU what PyTorch had at most, on a CPU what the process had at most so far.
-        parts: seconds of each part of a step, measured apart.
+        seconds: per step or call: median over the repeats; ``fastest`` and ``slowest`` are the extremes.
+        images: per step; 0 if it is no training step.
+        operations: floating-point operations per step, counted: multiply and add are two.
+        peak_share: share of the speed of this machine's fastest matrix product that the step reaches.
+        memory: bytes; on a GPU the peak of PyTorch, on a CPU the peak of the process so far.
+        parts: seconds per step of each part, measured separately.
         note: anything else.
     """
 
@@ -48,21 +51,22 @@ class Figures:
     note: str = ""
 
     def __str__(self) -> str:
+        indent = " " * NAME_WIDTH
         lines = [
-            f"{self.name:27} {1000 * self.seconds:9.1f} ms "
+            f"{self.name:{NAME_WIDTH}} {1000 * self.seconds:9.1f} ms "
             f"({1000 * self.fastest:.1f} to {1000 * self.slowest:.1f})  {self.note}"
         ]
         if self.images:
             lines.append(
-                f"{'':27} {self.images / self.seconds:9.1f} images/s, {self.operations / 1e9:.1f} G "
+                f"{indent} {self.images / self.seconds:9.1f} images/s, {self.operations / 1e9:.1f} G "
                 f"operations, {self.peak_share:.0%} of the peak, {self.memory / 1e9:.2f} GB"
             )
-        lines += [f"{'':27} {1000 * seconds:9.1f} ms {part}" for part, seconds in self.parts.items()]
+        lines += [f"{indent} {1000 * seconds:9.1f} ms {part}" for part, seconds in self.parts.items()]
         return "\n".join(lines)
 
     @classmethod
     def of(cls, name: str, seconds: list[float], *, memory: int = 0, note: str = "") -> Figures:
-        """Figures of something that was timed several times."""
+        """Return the figures of something that was timed several times."""
         return cls(name, statistics.median(seconds), min(seconds), max(seconds), memory=memory, note=note)
 
 
@@ -70,8 +74,9 @@ class Meter:
     """Measures on one device.
 
     Args:
-        compiled: whether the losses of steps are compiled.
-        steps: in each repeat.
+        precision: fp32, tf32 or bf16.
+        compiled: whether to compile the losses of steps.
+        steps: per repeat.
     """
 
     def __init__(
@@ -82,21 +87,33 @@ class Meter:
         self._peak: float | None = None
         self._parts: dict[str, float] | None = None
 
-    def stage(self, name: str, task: int) -> Stage:
-        """A stage whose steps can be measured; it writes nothing."""
-        return Stage(name, 0, task, Path(), self.device, self.precision, compile=self.compiled)
+    def job(self, name: str, task: int) -> Job:
+        """Return the context of a training whose steps can be measured; it writes nothing."""
+        return Job(name, 0, task, Path(), self.device, self.precision, compile=self.compiled)
 
     @property
     def peak(self) -> float:
-        """Floating-point operations a second of a large matrix product in this precision, at best."""
+        """Floating-point operations per second of a large matrix product in this precision, at best."""
         if self._peak is None:
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
             a, b = (torch.randn(PEAK_SIDE, PEAK_SIDE, device=self.device, dtype=dtype) for _ in range(2))
-            self._peak = 2 * PEAK_SIDE**3 / min(self.seconds(lambda: a @ b, 5))
+            seconds: list[float] = []
+            # Some processors have no fast product of bfloat16: one of them says enough.
+            while len(seconds) < PEAK_PRODUCTS and sum(seconds) < PEAK_SECONDS:
+                self._wait()
+                began = time.perf_counter()
+                _ = a @ b
+                self._wait()
+                seconds.append(time.perf_counter() - began)
+            self._peak = 2 * PEAK_SIDE**3 / min(seconds)
         return self._peak
 
     def step(self, name: str, step: Callable[[], object], images: int, note: str = "") -> Figures:
-        """Figures of a step of a training, on so many images."""
+        """Measure a training step.
+
+        Args:
+            images: per step.
+        """
         peak = self.peak
         for _ in range(WARM_UP_STEPS):
             step()
@@ -118,7 +135,7 @@ class Meter:
         )
 
     def seconds(self, call: Callable[[], object], count: int) -> list[float]:
-        """Seconds of a call, from each of the repeats of ``count`` of them, after one to warm up."""
+        """Return the seconds per call in each repeat of ``count`` calls, after one call to warm up."""
         call()
         seconds = []
         for _ in range(self.repeats):
@@ -132,7 +149,7 @@ class Meter:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """A part of a step, which is timed when parts are."""
+        """Enclose a part of a step, which is timed separately."""
         if self._parts is None:
             yield
             return
@@ -143,7 +160,7 @@ class Meter:
         self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - began
 
     def _of_parts(self, step: Callable[[], object]) -> dict[str, float]:
-        """Mean seconds of the parts of a step; the device is waited for after each of them."""
+        """Mean seconds of the parts of a step; each waits for the device."""
         self._parts = {}
         for _ in range(self.steps):
             step()
@@ -152,9 +169,9 @@ class Meter:
 
     def _operations(self, step: Callable[[], object]) -> int:
         counter = FlopCounterMode(display=False)
-        # By module it would count, too, which trips over a parameter that is expanded without gradients.
+        # It would also count by module, which fails for a parameter that is expanded without gradients.
         counter.mod_tracker = _Whole()
-        with torch.compiler.set_stance("force_eager"), counter:  # compiled code is not looked into
+        with torch.compiler.set_stance("force_eager"), counter:  # it cannot count in compiled code
             step()
         return int(counter.get_total_flops())
 
@@ -169,12 +186,12 @@ class Meter:
 
 
 def bytes_of(usage: resource.struct_rusage) -> int:
-    """The most memory that a process had."""
+    """Peak memory of a process."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Whole(ModuleTracker):
-    """Takes a step for one module."""
+    """Treats a step as one module."""
 
     def __init__(self) -> None:
         super().__init__()

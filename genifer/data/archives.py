@@ -1,8 +1,9 @@
-"""Archives that nobody has looked at: read or unpacked without harm."""
+"""Safe reading and unpacking of archives from unknown sources, and their MD5."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import tarfile
 import zlib
@@ -17,22 +18,28 @@ Parsed = TypeVar("Parsed")
 
 GIGABYTE = 10**9
 BLOCK = 4096
-"""Bytes that a file takes on the disk at least."""
+"""Smallest space of a file on disk, in bytes."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, KeyError, OverflowError)
 """What reading a damaged archive raises; bz2 and lzma raise OSError and EOFError."""
 
 
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 class Archive:
-    """A tar archive, compressed or not, of which folders and plain files are taken and nothing else.
+    """A tar archive, compressed or not, that may hold folders and plain files only.
+
+    Its methods raise a `GeniferError` if the archive is damaged, unpacks to more than the limit, or holds a
+    link, a device, or a path that is absolute or leads out of its folder.
 
     Args:
-        max_unpacked_gb: it may unpack to so much.
-
-    Raises:
-        GeniferError: the archive is damaged, too large, or holds a link, a device, an absolute name
-            or one outside of its folder.
+        path: of the archive.
+        max_unpacked_gb: largest total size of its files, in GB.
     """
 
     def __init__(self, path: Path, max_unpacked_gb: float) -> None:
@@ -56,7 +63,15 @@ class Archive:
         self.tar.close()
 
     def read(self, names: Sequence[str], parse: Callable[[IO[bytes]], Parsed]) -> list[Parsed]:
-        """What is parsed from some of its files, straight from the archive."""
+        """Parse some of its files without unpacking the archive.
+
+        Args:
+            names: paths inside the archive.
+            parse: reads one open file.
+
+        Returns:
+            What was parsed, in the order of ``names``.
+        """
         try:
             contents = {name: parse(file) for name, file in self._files() if name in names}
             return [contents[name] for name in names]
@@ -64,7 +79,11 @@ class Archive:
             raise self._damaged(error) from error
 
     def unpack(self, folder: Path) -> None:
-        """Write its files to a folder."""
+        """Write its files to a folder.
+
+        Raises:
+            GeniferError: also if the disk is full.
+        """
         try:
             for name, content in self._files():
                 target = folder / name
@@ -80,22 +99,22 @@ class Archive:
             raise self._damaged(error) from error
 
     def _files(self) -> Iterator[tuple[str, IO[bytes]]]:
-        """Name and content of every file, after a look at its name and size."""
+        """Yield the name and content of every file, after checking its name and size."""
         for member in self.tar:
             self._count(max(member.size, BLOCK))
             name = Path(member.name)
             if name.is_absolute() or ".." in name.parts:
-                raise self._refused(member, "lies outside of the archive's folder")
+                raise self._refused(member, "lies outside the archive's folder")
             if member.isdir():
                 continue
             file = self.tar.extractfile(member) if member.isreg() else None
             if file is None:
                 raise self._refused(
-                    member, "is a link or a device, not a file (tar --dereference packs files)"
+                    member, "is a link or a device; tar --dereference packs the files behind links instead"
                 )
             yield member.name, file
-        # tarfile takes a damaged header for the end, which in truth is a block of zeros. Compressed
-        # streams end with a checksum, which is looked at when all is read.
+        # tarfile stops at a damaged header as if it were the end, which is a block of zeros. The checksum of
+        # a compressed stream is only verified once everything is read.
         stream = self.tar.fileobj
         assert stream is not None
         stream.seek(self.tar.offset)
@@ -114,7 +133,7 @@ class Archive:
 
     def _refused(self, member: tarfile.TarInfo, why: str) -> GeniferError:
         return GeniferError(
-            f"data.archive: {self.path} is refused: its entry '{member.name}' {why}; pack the data anew"
+            f"data.archive: {self.path} is refused: its entry '{member.name}' {why}; pack the data again"
         )
 
     def _damaged(self, error: Exception) -> GeniferError:

@@ -1,4 +1,4 @@
-"""A task's images on the device, and batches of them."""
+"""The images of a task on the device, and batches of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from genifer.runtime.tensors import load_tensors
 
 @dataclass(frozen=True)
 class TaskData:
-    """The images of one task (for the joint bound: of several), on the device.
+    """The images of one task, or of several tasks together, on the device.
 
     Attributes:
         images: (n, channels, size, size), uint8.
         labels: (n,), int64, positions in the class order.
-        tasks: number of new classes of every task of the scenario.
-        task: the last task whose images are here.
-        mean, std: of each channel, for values 0..1.
+        tasks: number of new classes in each task of the scenario.
+        task: the last task that the images belong to.
+        mean, std: one value per channel, for pixels scaled to 0..1.
         class_names: of all classes, in the class order.
     """
 
@@ -36,28 +36,36 @@ class TaskData:
 
     @property
     def n_old(self) -> int:
-        """Classes learned before this task."""
+        """Number of classes learned before this task."""
         return sum(self.tasks[: self.task])
 
     @property
     def n_new(self) -> int:
+        """Number of classes that are new in this task."""
         return self.tasks[self.task]
 
     @property
     def n_classes(self) -> int:
-        """Classes of the whole scenario."""
+        """Number of classes in the whole scenario."""
         return sum(self.tasks)
 
 
 def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
-    """Read prepared files of one split; several files are joined in their order."""
+    """Read prepared files of one split and join them in the given order.
+
+    Args:
+        paths: one file per task.
+
+    Raises:
+        GeniferError: a file is missing or damaged, or the files belong to different scenarios.
+    """
     read = [load_tensors(path, "data set") for path in paths]
     first = read[0][1]
     for path, (_, description) in zip(paths, read, strict=True):
         for key in ("tasks", "class_order", "mean", "std"):
             if description[key] != first[key]:
                 raise GeniferError(
-                    f"{path}: was prepared with another {key} than {paths[0]}; prepare the data again"
+                    f"{path}: was prepared with a different {key} than {paths[0]}; prepare the data again"
                 )
     return TaskData(
         torch.cat([tensors["images"] for tensors, _ in read]).to(device),
@@ -70,8 +78,25 @@ def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
     )
 
 
+def only(paths: Sequence[Path]) -> Sequence[Path]:
+    """Refuse more than one file of images.
+
+    Raises:
+        GeniferError: several are given.
+    """
+    if len(paths) > 1:
+        raise GeniferError(
+            f"{len(paths)} files of images are given; this training opens those of one task only: {paths[-1]}"
+        )
+    return paths
+
+
 class Normalization(torch.nn.Module):
-    """uint8 images to the classifier's input space, and the range of valid pixels there."""
+    """Normalises uint8 images to the classifier's input space, and converts back.
+
+    Args:
+        mean, std: one value per channel, for pixels scaled to 0..1.
+    """
 
     mean: Tensor
     std: Tensor
@@ -82,21 +107,27 @@ class Normalization(torch.nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalise images (n, channels, size, size) of 0..255."""
         return (images.float() / 255 - self.mean) / self.std
 
     def clamp(self, images: Tensor) -> Tensor:
-        """Clamp normalised images to what pixels 0..255 can be."""
+        """Clamp normalised images to the range of pixels 0..255."""
         return torch.maximum(torch.minimum(images, (1 - self.mean) / self.std), -self.mean / self.std)
 
     def to_pixels(self, images: Tensor) -> Tensor:
-        """Normalised images back to uint8."""
+        """Convert normalised images to uint8."""
         return ((images * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 class ShuffledBatches:
-    """Endless batches (images, labels): one random permutation of all images after another.
+    """Endless batches (images, labels) that run through one random permutation of all images after another.
 
-    Its state is what is left of the permutation.
+    The state to resume from is the rest of the current permutation.
+
+    Args:
+        data: the images to draw from.
+        batch_size: images per batch.
+        rng: generator on the device of the data.
     """
 
     def __init__(self, data: TaskData, batch_size: int, rng: torch.Generator) -> None:
@@ -124,10 +155,16 @@ class ShuffledBatches:
 
 
 def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Generator) -> Tensor:
-    """Shift each image by up to ``padding`` pixels (its border is repeated) and mirror half of them.
+    """Shift each image by up to ``padding`` pixels and mirror half of the images.
 
     Args:
         images: (n, channels, size, size), float.
+        padding: pixels on each side that repeat the border before a random crop; 0: no crop.
+        flip: whether to mirror.
+        rng: generator on the device of the images.
+
+    Returns:
+        Images of the same shape.
     """
     n, _, height, width = images.shape
     device = images.device

@@ -1,4 +1,4 @@
-"""Download of the CIFAR-100 archive: goes on where it stopped, checked at the end."""
+"""Download of a data set's archive: resumes after an interruption and checks the MD5 at the end."""
 
 from __future__ import annotations
 
@@ -8,28 +8,46 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from torchvision.datasets import CIFAR100
-from torchvision.datasets.utils import check_integrity
-
+from genifer.config import DataSettings
+from genifer.data.archives import md5_of
+from genifer.data.dataset import Dataset
 from genifer.errors import GeniferError
 
 TIMEOUT_SECONDS = 30
 
 
-def download_cifar100(target: Path, md5: str | None, url: str = CIFAR100.url) -> None:
-    """Fetch the archive to ``target``.
-
-    What arrived before an interruption stays beside the target as ``<name>.part``
-    and the next call asks the server for the rest only.
+def download_archive(dataset: type[Dataset], settings: DataSettings, target: Path) -> None:
+    """Fetch a data set's archive to ``target``.
 
     Raises:
-        GeniferError: no network, the server refuses, or the finished file's MD5 is wrong.
+        GeniferError: it is not downloaded, or see `download`.
+    """
+    if dataset.url is None:
+        raise GeniferError(
+            f"data.dataset: {dataset.name} is not downloaded; set data.archive if it needs a file"
+        )
+    download(dataset.url, target, settings.archive_md5)
+
+
+def download(url: str, target: Path, md5: str | None) -> None:
+    """Download a file.
+
+    After an interruption, what has arrived stays beside the target as ``<name>.part``, and the next call asks
+    the server for the rest only.
+
+    Args:
+        url: of the file.
+        target: path of the finished file.
+        md5: that it must have; None accepts any file.
+
+    Raises:
+        GeniferError: there is no network, the server refuses, or the finished file has another MD5.
     """
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
             with part.open("ab" if resumed else "wb") as file:
@@ -41,13 +59,13 @@ def download_cifar100(target: Path, md5: str | None, url: str = CIFAR100.url) ->
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _failed(url, part, f"the server answered {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _failed(url, part, str(getattr(error, "reason", None) or error)) from error
-    if md5 is not None and not check_integrity(str(part), md5):
+    if md5 is not None and md5_of(part) != md5:
         part.unlink()
         raise GeniferError(
-            f"{url}: what arrived is corrupt (its MD5 is not {md5}) and was deleted; "
-            "run the same command again"
+            f"{url}: the downloaded file is corrupt (its MD5 is not {md5}) and was deleted; run the same "
+            "command again"
         )
     part.replace(target)
 
@@ -55,6 +73,6 @@ def download_cifar100(target: Path, md5: str | None, url: str = CIFAR100.url) ->
 def _failed(url: str, part: Path, reason: str) -> GeniferError:
     kept = f"{part.stat().st_size:,} bytes are kept in {part}. " if part.exists() else ""
     return GeniferError(
-        f"{url}: download failed: {reason}. {kept}Run the same command again to go on, or copy the archive "
-        "here from another machine and set data.archive to its path"
+        f"{url}: download failed: {reason}. {kept}Run the same command again to continue, or copy the "
+        "archive from another machine and set data.archive to its path"
     )

@@ -1,43 +1,63 @@
-"""Prepare a data set: one file a task and split, so that a task opens its own images only."""
+"""Preparation of a data set: one file per task and split, so that a task opens its own images only."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from genifer.config import DataSettings, ScenarioSettings
-from genifer.data.sources import Images, Labels, load_source
+from genifer.data.dataset import Dataset
+from genifer.data.load import load_arrays
+from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
 from genifer.runtime.tensors import save_tensors
-from genifer.scenario import build_scenario
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from genifer.data.dataset import Images, Labels
 
 log = logging.getLogger(__name__)
 
 
 def prepare_data(
-    data: DataSettings, scenario_settings: ScenarioSettings, downloaded: Path | None, output: Path
+    dataset: type[Dataset],
+    data: DataSettings,
+    scenario_settings: ScenarioSettings,
+    downloaded: Path | None,
+    output: Path,
 ) -> None:
-    """Write ``task_<t>_train``, ``_test`` and, where asked for, ``_validation.safetensors``.
+    """Write ``task_<t>_train``, ``_test`` and, if the settings ask for it, ``_validation.safetensors``.
 
-    Each file holds ``images`` (n, channels, size, size) uint8 and ``labels`` (n,) int64,
-    positions in the class order, and describes the whole scenario.
+    Each file holds ``images`` (n, channels, size, size) uint8 and ``labels`` (n,) int64, positions in the
+    class order, and describes the whole scenario.
+
+    Args:
+        dataset: the data set that the settings name.
+        data: settings with the data set's own values in place of ``default``.
+        scenario_settings: the class order and the tasks.
+        downloaded: the downloaded archive, if there is one; ``data.archive`` takes precedence.
+        output: folder of the files; it is created.
+
+    Raises:
+        GeniferError: the data set cannot be loaded (see `load_arrays`), the scenario does not fit it, or a
+            class has no image in a split.
     """
-    source = load_source(data, downloaded)
-    scenario = build_scenario(scenario_settings, source.class_names)
+    arrays = load_arrays(dataset, data, downloaded)
+    scenario = build_scenario(scenario_settings, arrays.class_names)
 
-    label_of_class = np.full(len(source.class_names), -1, dtype=np.int64)
+    label_of_class = np.full(len(arrays.class_names), -1, dtype=np.int64)
     label_of_class[list(scenario.order)] = np.arange(scenario.n_classes)
-    train = _sorted_by_label(source.train_images, label_of_class[source.train_labels])
-    test = _sorted_by_label(source.test_images, label_of_class[source.test_labels])
+    train = _sorted_by_label(arrays.train_images, label_of_class[arrays.train_labels])
+    test = _sorted_by_label(arrays.test_images, label_of_class[arrays.test_labels])
     train, validation = _split_classes(train, data.train_images_per_class, data.validation_fraction)
 
     mean, std = data.mean, data.std
-    if mean is None or std is None:
+    if not isinstance(mean, list) or not isinstance(std, list):
         mean, std = _statistics(train.of(scenario.labels(0)).gathered())
     splits = {"train": train, "test": test}
     if data.validation_fraction > 0:
@@ -50,7 +70,7 @@ def prepare_data(
             if not present.all():
                 label = scenario.first_label(task) + int(present.argmin())
                 raise GeniferError(
-                    f"class '{source.class_names[scenario.order[label]]}' has no image in the {split} split; "
+                    f"class '{arrays.class_names[scenario.order[label]]}' has no image in the {split} split; "
                     "change data.validation_fraction, or give the class more images"
                 )
             description = {
@@ -59,7 +79,7 @@ def prepare_data(
                 "task": task,
                 "tasks": list(scenario.tasks),
                 "class_order": list(scenario.order),
-                "class_names": [source.class_names[c] for c in scenario.order],
+                "class_names": [arrays.class_names[c] for c in scenario.order],
                 "mean": mean,
                 "std": std,
             }
@@ -72,10 +92,12 @@ def prepare_data(
 
 
 class Chosen(NamedTuple):
-    """Some of the images, sorted by label; they are copied together when they are needed.
+    """Some of the images of a split, sorted by label. They are copied only when they are gathered.
 
     Attributes:
-        rows: positions of the chosen ones among ``images``; ``labels`` are theirs.
+        images: (n, channels, size, size), all images of the split.
+        rows: (m,), positions of the chosen images.
+        labels: (m,), of the chosen images.
     """
 
     images: Images
@@ -83,11 +105,12 @@ class Chosen(NamedTuple):
     labels: Labels
 
     def of(self, wanted: range) -> Chosen:
-        """Those whose labels lie in a range."""
+        """Return those whose labels lie in a range."""
         first, last = np.searchsorted(self.labels, [wanted.start, wanted.stop])
         return Chosen(self.images, self.rows[first:last], self.labels[first:last])
 
     def gathered(self) -> Images:
+        """Copy the chosen images to one array."""
         return self.images[self.rows]
 
 
@@ -100,7 +123,7 @@ def _sorted_by_label(images: Images, labels: Labels) -> Chosen:
 def _split_classes(
     chosen: Chosen, per_class: int | None, validation_fraction: float
 ) -> tuple[Chosen, Chosen]:
-    """Keep the first images of each class for training, the last share for validation."""
+    """Keep the first images of each class for training and the last for validation."""
     images, rows, labels = chosen
     counts = np.bincount(labels)
     position = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -114,7 +137,7 @@ def _split_classes(
 
 
 def _statistics(images: Images) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of values 0..1."""
+    """Mean and standard deviation per channel, of pixels scaled to 0..1."""
     counts = np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])])
     shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = shares @ values

@@ -1,7 +1,23 @@
-"""Accuracy after every task and the quality of the replay: their tables and plots."""
+"""Accuracy after every task, quality of the replay, and costs: measured, and collected into tables."""
+
+METRICS = (
+    "average_incremental_accuracy",
+    "average_incremental_accuracy_with_first_task",
+    "final_accuracy",
+    "forgetting",
+)
+"""Metrics of a method; ``average_incremental_accuracy`` leaves the first task out."""
+
+SUMMARY_COLUMNS = [
+    "method",
+    "n_seeds",
+    "old_images",
+    *(f"{name}_{statistic}" for name in METRICS for statistic in ("mean", "std")),
+]
+"""Columns of summary.csv; ``old_images`` (none, all or exemplars): those that a training uses."""
 
 COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
-"""Of accuracy.csv."""
+"""Columns of accuracy.csv."""
 
 CONFUSION_COLUMNS = [
     "method",
@@ -13,9 +29,10 @@ CONFUSION_COLUMNS = [
     "predicted",
     "n_images",
 ]
-"""Of confusion.csv: how many images of a class are taken for another; pairs that do not occur have no row."""
+"""Columns of confusion.csv, the counts of a confusion matrix; pairs that do not occur have no row."""
 
 REPLAY_COLUMNS = [
+    "method",
     "seed",
     "after_task",
     "eval_task",
@@ -29,4 +46,29 @@ REPLAY_COLUMNS = [
     "nearest",
     "nearest_of_held_out",
 ]
-"""Of replay.csv, a row a class."""
+"""Columns of replay.csv, which has one row per class."""
+
+TRAINING_COLUMNS = ["method", "job", "seed", "task", "step", "scalar", "value"]
+"""Columns of training.csv; a training that logs nothing has one row without scalar and value."""
+
+COST_COLUMNS = [
+    "job",
+    "method",
+    "seed",
+    "task",
+    "seconds",
+    "cpu_seconds",
+    "memory_mb",
+    "gpu_memory_mb",
+    "device",
+    "machine",
+    "precision",
+    "threads",
+    "genifer",
+    "torch",
+    "python",
+]
+"""Columns of costs.csv: wall time, CPU time and peak memory of each job; ``method`` is its group."""
+
+FIRST_TASK_JOB = "pretrain_classifier"
+"""The first task's training, which methods share."""

@@ -1,10 +1,9 @@
-"""How many test images of each task a classifier gets right, and what it takes the others for."""
+"""Accuracy of a classifier on the test images of each task, and its confusions."""
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +12,10 @@ from genifer.config import EvaluationSettings
 from genifer.data.batches import load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
+from genifer.registry import Registry
+from genifer.runtime.csv_files import write_csv
 from genifer.runtime.device import configure
-from genifer.runtime.files import whole_file
-from genifer.training.checkpoints import load_classifier
+from genifer.training.checkpoints import load_predictor
 
 log = logging.getLogger(__name__)
 
@@ -23,24 +23,27 @@ log = logging.getLogger(__name__)
 @torch.inference_mode()
 def evaluate(
     settings: EvaluationSettings,
-    method: str,
+    label: str,
     seed: int,
     classifier_path: Path,
     data_paths: Sequence[Path],
     output: Path,
     device: torch.device,
+    registry: Registry,
 ) -> None:
-    """Evaluate on the tasks whose images are given; the softmax is over all classes so far.
+    """Evaluate on the tasks whose images are given, among all classes so far.
 
-    Writes ``accuracy.csv``, a row a task, and ``confusion.csv``, what the images of each class are taken for.
+    Writes ``accuracy.csv``, one row per task, and ``confusion.csv``, which class the images of each class are
+    taken for. The method that made the checkpoint classifies: by the head, or in its own way.
 
     Args:
+        label: for the column ``method``.
         data_paths: prepared files of the tasks 0 to t in order.
         output: folder of the tables.
     """
     configure(device, "fp32")
-    trained = load_classifier(classifier_path, device)
-    classifier = trained.network.eval()
+    trained, predictor = load_predictor(classifier_path, device, registry)
+    trained.network.eval()
     after_task = len(data_paths) - 1
     rows: list[list[object]] = []
     pairs: list[list[object]] = []
@@ -50,25 +53,18 @@ def evaluate(
             raise GeniferError(f"{path}: holds task {data.task}; give the files of tasks 0, 1, ... in order")
         predicted = torch.cat(
             [
-                classifier(
+                predictor.logits(
                     trained.normalization(images).contiguous(memory_format=torch.channels_last)
                 ).argmax(1)
                 for images in data.images.split(settings.batch_size)
             ]
         )
         n_test, n_correct = len(data.labels), int((predicted == data.labels).sum())
-        about = [method, seed, after_task, eval_task]
+        about = [label, seed, after_task, eval_task]
         rows.append([*about, data.n_new, n_test, n_correct, f"{n_correct / n_test:.6f}"])
         found, counts = torch.stack([data.labels, predicted]).unique(dim=1, return_counts=True)
-        for (label, taken_for), count in zip(found.T.tolist(), counts.tolist(), strict=True):
-            pairs.append([*about, label, data.class_names[label], taken_for, count])
+        for (true, taken_for), count in zip(found.T.tolist(), counts.tolist(), strict=True):
+            pairs.append([*about, true, data.class_names[true], taken_for, count])
         log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
-    _write(output / "accuracy.csv", COLUMNS, rows)
-    _write(output / "confusion.csv", CONFUSION_COLUMNS, pairs)
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows(rows)
+    write_csv(output / "accuracy.csv", COLUMNS, rows)
+    write_csv(output / "confusion.csv", CONFUSION_COLUMNS, pairs)

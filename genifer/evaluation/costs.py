@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from genifer.runtime.files import whole_file
+from genifer.errors import GeniferError
+from genifer.evaluation import COST_COLUMNS
+from genifer.evaluation.tables import parse_place, write_table
+from genifer.layout import BENCHMARK, seed_folder, table_path
 from genifer.runtime.status import STATUS, read_status
 
-COST_COLUMNS = [
-    "stage",
-    "method",
-    "seed",
-    "task",
-    "seconds",
-    "cpu_seconds",
-    "memory_mb",
-    "gpu_memory_mb",
-    "device",
-    "machine",
-    "precision",
-    "threads",
-    "genifer",
-    "torch",
-    "python",
-]
-"""Of costs.csv, a row a job: seconds of wall time and of the CPU; peak memory."""
+FROM_STATUS = ("gpu_memory_mb", "device", "machine", "precision", "threads", "genifer", "torch", "python")
 
-FROM_STATUS = ["gpu_memory_mb", "device", "machine", "precision", "threads", "genifer", "torch", "python"]
+PREPARE_DATA = "prepare_data"
 
 
-def tabulate_costs(folders: Iterable[Path], output: Path) -> None:
-    """Collect what Snakemake's ``benchmark.tsv`` and a stage's ``status.json`` say of each job.
+def tabulate_costs(results: Path, seeds: Sequence[int], places: Sequence[str]) -> None:
+    """Collect Snakemake's ``benchmark.tsv`` and the ``status.json`` of each job into costs.csv.
 
-    Files that are not there leave their columns empty; a job of which nothing is known has no row. Of a
-    training that was interrupted the seconds of all attempts count.
+    A missing file leaves its columns empty; a job that has neither gets no row. If a training was
+    interrupted, the seconds of all its attempts count.
 
     Args:
-        folders: of the jobs: ``seed_<s>/first_task/<stage>`` or ``seed_<s>/<method>/task_<t>/<stage>``; any
-            other is that of the prepared data.
+        results: the run's folder.
+        places: folders of the trainings and evaluations below a seed's, ``<group>/task_<t>/<job>``.
     """
-    rows = [row for folder in folders if (row := _row(folder)) is not None]
-    table = pd.DataFrame(rows, columns=COST_COLUMNS)
-    with whole_file(output) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    data = results / "data"
+    rows = [_row(data, next(data.glob("*benchmark.tsv"), data / BENCHMARK), {"job": PREPARE_DATA})]
+    for seed in seeds:
+        for place in places:
+            group, task, job = parse_place(place)
+            folder = Path(seed_folder(results, seed), place)
+            about = {"job": job, "method": group, "seed": seed, "task": task}
+            rows.append(_row(folder, folder / BENCHMARK, about))
+    table = pd.DataFrame([row for row in rows if row is not None], columns=COST_COLUMNS)
+    # The data belong to no seed and task; floats would write large seeds as 4.29497e+09.
+    table = table.astype({"seed": "Int64", "task": "Int64"})
+    write_table(table, Path(table_path(results, "costs")), "%.6g")
 
 
-def _row(folder: Path) -> dict[str, Any] | None:
-    benchmark, status = _benchmark(folder), read_status(folder / STATUS)
+def _row(folder: Path, benchmark_path: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    benchmark, status = _benchmark(benchmark_path), read_status(folder / STATUS)
     if not benchmark and not status:
         return None
-    row: dict[str, Any] = _place(folder) | {name: status.get(name) for name in FROM_STATUS}
+    row: dict[str, Any] = {**about, **{name: status.get(name) for name in FROM_STATUS}}
     row["device"] = row["device"] or "cpu"
     attempts = float(status.get("seconds") or 0)
     row["seconds"] = max(float(benchmark.get("s", 0)), attempts)
@@ -61,55 +55,43 @@ def _row(folder: Path) -> dict[str, Any] | None:
     return row
 
 
-def _place(folder: Path) -> dict[str, Any]:
-    """Stage, method, seed and task by the name of a job's folder."""
-    parts = folder.parts
-    seeds = [index for index, part in enumerate(parts) if part.startswith("seed_")]
-    if not seeds:
-        return {"stage": "prepare_data", "method": None, "seed": None, "task": None}
-    method, *rest = parts[seeds[-1] + 1 :]
-    task = int(rest[0].removeprefix("task_")) if len(rest) > 1 else None
-    return {
-        "stage": rest[-1],
-        "method": method,
-        "seed": int(parts[seeds[-1]].removeprefix("seed_")),
-        "task": task,
-    }
-
-
-def _benchmark(folder: Path) -> dict[str, Any]:
-    paths = [*folder.glob("benchmark.tsv"), *folder.glob("*.benchmark.tsv")]
-    if not paths:
+def _benchmark(path: Path) -> dict[str, Any]:
+    """What Snakemake measured; for jobs that ended before it looked, only times."""
+    if not path.is_file():
         return {}
-    # Of a job that ended before Snakemake looked at it, there are times and no more.
-    row = pd.read_csv(paths[0], sep="\t", na_values="-").iloc[0].dropna()
-    return dict(row)
+    try:
+        return dict(pd.read_csv(path, sep="\t", na_values="-").iloc[0].dropna())
+    except (OSError, ValueError, IndexError) as error:
+        raise GeniferError(
+            f"{path}: cannot be read ({error}); delete it and run the command again"
+        ) from error
 
 
-def stages_of(costs: pd.DataFrame) -> pd.DataFrame:
-    """The trainings by stage and task, added up over the seeds, and the other jobs by stage.
+def cost_by_job(costs: pd.DataFrame, by_task: bool = True) -> pd.DataFrame:
+    """Sum the costs over the seeds, and those of evaluations over tasks and methods.
+
+    Args:
+        costs: as costs.csv has them.
+        by_task: give each task's trainings a row of their own; otherwise sum over the tasks.
 
     Returns:
-        Columns label, device, jobs, seconds, memory_mb (the most of any job): the data, the trainings in the
-        order of their tasks, the evaluations.
+        Columns label, device, jobs, seconds, memory_mb (maximum over the jobs): the data, the trainings in
+        the order of their tasks, the evaluations. The group of a training is in its label only where
+        several groups have trainings of that name.
     """
-    trains = costs["stage"].str.contains("train")
-    tasks = costs["task"].map("task {:.0f}".format, na_action="ignore").fillna("first task")
-    label = costs["stage"].where(~trains, costs["stage"] + ", " + tasks)
-    order = costs["task"].fillna(0).where(trains, float("inf")).mask(costs["stage"] == "prepare_data", -1)
+    trains = costs["job"].str.contains("train")
+    label = costs["job"].copy()
+    if by_task:
+        label = label.where(~trains, label + ", task " + costs["task"].map("{:.0f}".format))
+    groups = costs[trains].groupby("job")["method"].nunique()
+    ambiguous = costs["job"].map(groups).gt(1)
+    label = label.where(~(trains & ambiguous), label + " (" + costs["method"].fillna("") + ")")
+    order = costs["task"].where(trains, float("inf")).mask(costs["job"] == PREPARE_DATA, -1)
     in_order = costs.assign(label=label, order=order).sort_values("order", kind="stable")
     table = in_order.groupby("label", sort=False).agg(
         device=("device", "first"),
-        jobs=("stage", "size"),
+        jobs=("job", "size"),
         seconds=("seconds", "sum"),
         memory_mb=("memory_mb", "max"),
     )
     return table.reset_index()
-
-
-def span(seconds: float) -> str:
-    """A span of time for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,12 +13,12 @@ from genifer.config import EvaluationSettings
 from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import REPLAY_COLUMNS
+from genifer.runtime.csv_files import write_csv
 from genifer.runtime.device import configure
-from genifer.runtime.files import whole_file
-from genifer.runtime.seeds import seeded_generator, stage_seed
-from genifer.runtime.tensors import save_tensors
+from genifer.runtime.seeds import job_seed, seeded_generator
+from genifer.runtime.tensors import load_description, save_tensors
 from genifer.training.checkpoints import load_classifier, load_gan, require_classes
-from genifer.training.genifer import replay
+from genifer.training.replay import generate_replay
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +29,11 @@ NEAREST = "nearest replayed images"
 @torch.inference_mode()
 def evaluate_replay(
     settings: EvaluationSettings,
+    label: str,
     seed: int,
     gan_path: Path,
     classifier_path: Path,
-    training_paths: Sequence[Path],
-    held_out_paths: Sequence[Path],
+    data_paths: Sequence[Path],
     output: Path,
     device: torch.device,
 ) -> None:
@@ -55,14 +54,16 @@ def evaluate_replay(
 
     Args:
         classifier_path: the classifier that the GAN was trained against; the old one of the next task.
-        training_paths, held_out_paths: prepared files of the tasks 0 to t in order.
+        label: for the column ``method``.
+        data_paths: prepared training and held-out files of the tasks 0 to t, those of each split in order.
     """
     configure(device, "fp32")
     gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
     generator, classifier, normalize = gan.generator.eval(), trained.network.eval(), trained.normalization
+    training_paths, held_out_paths = _by_split(data_paths)
     after_task = len(training_paths) - 1
     require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
-    rng = seeded_generator(stage_seed(seed, "evaluate_replay", after_task), device)
+    rng = seeded_generator(job_seed(seed, "evaluate_replay", after_task), device)
     matched: int = gan.discriminator.description["stage"]
 
     def in_batches(function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ def evaluate_replay(
 
     def replayed(labels: Tensor) -> Tensor:
         z = torch.randn(len(labels), generator.latent_dim, generator=rng, device=device)
-        return replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
+        return generate_replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
 
     rows: list[list[object]] = []
     nearest: dict[str, list[Tensor]] = {"replayed": [], "training": []}
@@ -84,19 +85,19 @@ def evaluate_replay(
         for data, path in ((training, paths[0]), (held_out, paths[1])):
             if data.task != eval_task:
                 raise GeniferError(f"{path}: holds task {data.task}; give those of tasks 0, 1, ... in order")
-        for label in range(training.n_old, training.n_old + training.n_new):
-            real, held = _of_class(training, label), _of_class(held_out, label)
-            asked = torch.full((len(held),), label, device=device)
+        for known in range(training.n_old, training.n_old + training.n_new):
+            real, held = _of_class(training, known), _of_class(held_out, known)
+            asked = torch.full((len(held),), known, device=device)
             made = in_batches(replayed, asked)
             logits = in_batches(lambda batch: classifier(batch, start=generator.stage), made)
-            n_agreeing = int((logits.argmax(1) == label).sum())
+            n_agreeing = int((logits.argmax(1) == known).sum())
             of_real, of_held = in_batches(features_of_real, real), in_batches(features_of_real, held)
             of_made = in_batches(
                 lambda batch: _averaged(classifier.features(batch, matched, start=generator.stage)), made
             )
             frechet = [frechet_distance(of_real, of_made), frechet_distance(of_real, of_held)]
-            row = [seed, after_task, eval_task, label, training.class_names[label], len(held), n_agreeing]
-            row += [f"{n_agreeing / len(held):.6f}", *(f"{distance:.6g}" for distance in frechet)]
+            row = [label, seed, after_task, eval_task, known, training.class_names[known], len(held)]
+            row += [n_agreeing, f"{n_agreeing / len(held):.6f}", *(f"{distance:.6g}" for distance in frechet)]
             if generator.stage == 0:
                 pixels = normalize.to_pixels(made)
                 distances, indices = _to_nearest(pixels, real)
@@ -107,21 +108,26 @@ def evaluate_replay(
             else:
                 row += ["", ""]
             rows.append(row)
-            names.append(training.class_names[label])
-        agreeing = [float(str(row[7])) for row in rows if row[2] == eval_task]
+            names.append(training.class_names[known])
+        agreeing = [float(str(row[8])) for row in rows if row[3] == eval_task]
         log.info("task %d: agreement %.1f %%", eval_task, 100 * sum(agreeing) / len(agreeing))
     save_tensors(
         output / "nearest.safetensors",
         {name: torch.stack(images) for name, images in nearest.items() if images},
         {"kind": NEAREST, "class_names": names},
     )
-    with (
-        whole_file(output / "replay.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(REPLAY_COLUMNS)
-        table.writerows(rows)
+    write_csv(output / "replay.csv", REPLAY_COLUMNS, rows)
+
+
+def _by_split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Training files and held-out ones, as their descriptions say."""
+    training = [path for path in paths if load_description(path, "data set")["split"] == "train"]
+    held_out = [path for path in paths if path not in training]
+    if len(training) != len(held_out):
+        raise GeniferError(
+            f"{len(training)} training and {len(held_out)} held-out files: give both of every task so far"
+        )
+    return training, held_out
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:

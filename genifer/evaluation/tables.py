@@ -1,88 +1,215 @@
-"""The tables of a run, and the metrics that they hold."""
+"""Tables of a run: read, collected from its jobs, and the metrics computed from them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, REPLAY_COLUMNS
-from genifer.runtime.files import whole_file
+from genifer.errors import GeniferError
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS, REPLAY_COLUMNS, TRAINING_COLUMNS
+from genifer.layout import METRICS as METRICS_FILE
+from genifer.layout import seed_folder, table_path
+from genifer.runtime.files import atomic_write
 
-FIRST_TASK = "first_task"
-"""In place of a method: the evaluation after task 0, which all methods share."""
-
-METRICS = (
-    "average_incremental_accuracy",
-    "average_incremental_accuracy_with_first_task",
-    "final_accuracy",
-    "forgetting",
+TEXT_COLUMNS = (
+    "method",
+    "old_images",
+    "class_name",
+    "job",
+    "scalar",
+    "device",
+    "machine",
+    "precision",
+    "genifer",
+    "torch",
+    "python",
 )
+"""Columns that stay text whatever they look like: a class may be named 007. Others hold numbers."""
+
+WHOLE_COLUMNS = (
+    "after_task",
+    "eval_task",
+    "label",
+    "predicted",
+    "n_classes",
+    "n_test",
+    "n_correct",
+    "n_images",
+)
+"""Columns that hold a whole number in every row."""
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table of this project; names of classes stay text, whatever they look like."""
-    return pd.read_csv(path, dtype={"class_name": str}, keep_default_na=False, na_values=[""])
+def read_table(path: Path, columns: Sequence[str], *, needs_rows: bool = False) -> pd.DataFrame:
+    """Read a CSV file of a run.
 
+    Args:
+        columns: those that it must have; it may have more.
+        needs_rows: refuse a table without rows.
 
-def tabulate(methods: Sequence[str], evaluations: Sequence[Path], output: Path) -> None:
-    """Collect evaluations (folders) into ``accuracy.csv``, ``summary.csv`` and ``confusion.csv``.
-
-    ``metrics/<method>.json`` holds a method's metrics once more for DVC, which reads no CSV file
-    as metrics.
+    Raises:
+        GeniferError: the file is missing, is not CSV, lacks a column or rows, or has text for numbers.
     """
-    accuracy = collect(methods, [folder / "accuracy.csv" for folder in evaluations], COLUMNS)
-    confusion = collect(methods, [folder / "confusion.csv" for folder in evaluations], CONFUSION_COLUMNS)
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""]
+        )
+    except FileNotFoundError as error:
+        raise GeniferError(f"{path}: is missing; run snakemake with the run file, which makes it") from error
+    except (OSError, ValueError) as error:
+        raise GeniferError(f"{path}: cannot be read as a CSV file ({error}). {_MAKE_AGAIN}") from error
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise GeniferError(
+            f"{path}: has no column {', '.join(missing)}; needed are {', '.join(columns)}. {_MAKE_AGAIN}"
+        )
+    if needs_rows and table.empty:
+        raise GeniferError(f"{path}: has no rows. {_MAKE_AGAIN}")
+    for name in columns:
+        if name not in TEXT_COLUMNS:
+            table[name] = _numbers(table, name, path)
+    return table
+
+
+_MAKE_AGAIN = "If genifer wrote this file, delete it and run snakemake, which makes it again"
+
+
+def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    given = table[name]
+    numbers = pd.to_numeric(given, errors="coerce")
+    is_number = numbers.notna() | given.isna() | (given.astype(str) == "nan")
+    if name in WHOLE_COLUMNS:
+        is_number = numbers.ge(0) & (numbers == numbers.round())
+    if not is_number.all():
+        row = int((~is_number).to_numpy().argmax())
+        value = "empty" if pd.isna(given.iloc[row]) else f"'{given.iloc[row]}'"
+        wanted = "a whole number" if name in WHOLE_COLUMNS else "a number"
+        raise GeniferError(f"{path}, row {row + 1}: {name} is {value}; it must be {wanted}. {_MAKE_AGAIN}")
+    return numbers.astype("int64") if name in WHOLE_COLUMNS else numbers
+
+
+def write_table(table: pd.DataFrame, path: Path, float_format: str) -> None:
+    """Write a table as CSV; the file appears whole or not at all.
+
+    Args:
+        float_format: of its floats, such as ``%.6f``.
+    """
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=float_format)
+
+
+def tabulate(results: Path, seeds: Sequence[int], variants: Mapping[str, Mapping[str, Any]]) -> None:
+    """Collect evaluations into accuracy.csv, summary.csv, confusion.csv and metrics/<label>.json.
+
+    The JSON files hold the metrics of each label once more for DVC, which reads no CSV file as metrics.
+
+    Args:
+        results: the run's folder.
+        variants: for each label ``old_images`` (none, all or exemplars) and ``places``, the folders of its
+            evaluations below a seed's.
+    """
+    places = {label: variant["places"] for label, variant in variants.items()}
+    accuracy = collect(results, seeds, places, "accuracy.csv", COLUMNS)
+    confusion = collect(results, seeds, places, "confusion.csv", CONFUSION_COLUMNS)
     summary = summarize(accuracy)
-    with whole_file(output / "accuracy.csv") as temporary:
-        accuracy.to_csv(temporary, index=False, float_format="%.6f")
-    with whole_file(output / "summary.csv") as temporary:
-        summary.to_csv(temporary, index=False, float_format="%.6f")
-    with whole_file(output / "confusion.csv") as temporary:
-        confusion.to_csv(temporary, index=False)
-    for method in methods:
-        metrics = metrics_of_method(accuracy, summary, method)
-        with whole_file(output / "metrics" / f"{method}.json") as temporary:
+    summary.insert(2, "old_images", [variants[label]["old_images"] for label in summary["method"]])
+    write_table(accuracy, Path(table_path(results, "accuracy")), "%.6f")
+    write_table(summary, Path(table_path(results, "summary")), "%.6f")
+    write_table(confusion, Path(table_path(results, "confusion")), "%.6f")
+    for label in variants:
+        metrics = metrics_of_method(accuracy, summary, label)
+        with atomic_write(results / "metrics" / f"{label}.json") as temporary:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
-def tabulate_training(metrics: Sequence[Path], output: Path) -> None:
-    """Collect the ``metrics.csv`` of all trainings into one table with a row for each scalar and step."""
-    keys = ["stage", "seed", "task", "step"]
-    tables = [pd.read_csv(path).melt(keys, var_name="scalar") for path in metrics]
+def collect(
+    results: Path,
+    seeds: Sequence[int],
+    places: Mapping[str, Sequence[str]],
+    file: str,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Collect evaluations of all labels and seeds into one table; shared ones appear under each label.
+
+    Args:
+        places: for each label its folders below a seed's.
+        file: name of the table in each folder.
+        columns: of the result, ``method`` first.
+
+    Returns:
+        Rows in the order of labels, seeds, ``after_task`` and ``eval_task``.
+    """
+    tables = []
+    for label, folders in places.items():
+        rows = pd.concat(
+            [
+                read_table(Path(seed_folder(results, seed), folder, file), columns[1:])
+                for seed in seeds
+                for folder in folders
+            ]
+        )
+        rows = rows.sort_values(["seed", "after_task", "eval_task"], kind="stable")
+        tables.append(rows.assign(method=label))
+    return pd.concat(tables, ignore_index=True)[list(columns)]
+
+
+def tabulate_replay(results: Path, seeds: Sequence[int], variants: Mapping[str, Sequence[str]]) -> None:
+    """Collect the evaluations of all GANs into replay.csv.
+
+    Args:
+        results: the run's folder.
+        variants: for each label with a GAN the folders of its evaluations below a seed's.
+    """
+    empty = pd.DataFrame(columns=REPLAY_COLUMNS)
+    table = collect(results, seeds, variants, "replay.csv", REPLAY_COLUMNS) if variants else empty
+    write_table(table, Path(table_path(results, "replay")), "%.6g")
+
+
+def tabulate_training(results: Path, seeds: Sequence[int], variants: Mapping[str, Sequence[str]]) -> None:
+    """Collect the metrics of all trainings into training.csv, one row per scalar and logged step.
+
+    Args:
+        results: the run's folder.
+        variants: for each label the folders of its trainings below a seed's.
+    """
+    tables = [
+        _training(Path(seed_folder(results, seed), place, METRICS_FILE), seed, place).assign(method=label)
+        for label, places in variants.items()
+        for seed in seeds
+        for place in places
+    ]
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=TRAINING_COLUMNS)
+    write_table(table[TRAINING_COLUMNS], Path(table_path(results, "training")), "%.6g")
+
+
+def _training(path: Path, seed: int, place: str) -> pd.DataFrame:
+    """The scalars of one training in long form."""
+    keys = ["job", "seed", "task", "step"]
+    wide = read_table(path, keys)
+    columns = [
+        wide[keys].assign(scalar=str(name), value=pd.to_numeric(wide[name]))
+        for name in wide
+        if name not in keys
+    ]
     # A training that logs a scalar in some steps only leaves its other rows empty.
-    table = pd.concat(tables).dropna() if tables else pd.DataFrame(columns=[*keys, "scalar", "value"])
-    with whole_file(output) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    table = pd.concat(columns).dropna() if columns else pd.DataFrame()
+    if table.empty:
+        _, task, job = parse_place(place)
+        table = pd.DataFrame([[job, seed, task, 0, None, None]], columns=[*keys, "scalar", "value"])
+    return table
 
 
-def tabulate_replay(evaluations: Sequence[Path], output: Path) -> None:
-    """Collect the ``replay.csv`` of all GANs into one table."""
-    tables = [read_table(path) for path in evaluations]
-    table = pd.concat(tables) if tables else pd.DataFrame(columns=REPLAY_COLUMNS)
-    with whole_file(output) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
-
-
-def collect(methods: Sequence[str], evaluations: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
-    """One table; the evaluation of the shared first task appears under every method."""
-    rows = pd.concat([read_table(path) for path in evaluations], ignore_index=True)
-    shared = rows[rows["method"] == FIRST_TASK]
-    own = rows[rows["method"] != FIRST_TASK]
-    table = pd.concat([own, *(shared.assign(method=method) for method in methods)])
-    rank = {method: index for index, method in enumerate(methods)}
-    table = table.sort_values(
-        ["method", "seed", "after_task", "eval_task"],
-        key=lambda column: column.map(rank) if column.name == "method" else column,
-        kind="stable",
-    )
-    return table[list(columns)].reset_index(drop=True)
+def parse_place(place: str) -> tuple[str, int, str]:
+    """Group, task and name of the job in a folder ``<group>/task_<t>/<job>``."""
+    group, task, job = place.split("/")
+    return group, int(task.removeprefix("task_")), job
 
 
 def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Share of right answers over all test images of the classes seen so far, after each task.
+    """Compute the share of correct answers over all test images of the classes seen so far, after each task.
 
     Returns:
         Columns method, seed, after_task, classes_seen, accuracy.
@@ -96,7 +223,7 @@ def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """For each task but the last: its best accuracy before the last task, less that after it.
+    """Compute for each task but the last its best accuracy before the last task minus that after it.
 
     The definition of Chaudhry et al. (2018), section 3.
 
@@ -111,7 +238,11 @@ def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
-    """Columns method, seed, after_task, eval_task, label, class_name, accuracy."""
+    """Compute the accuracy on each class after each task.
+
+    Returns:
+        Columns method, seed, after_task, eval_task, label, class_name, accuracy.
+    """
     right = confusion["n_images"].where(confusion["label"] == confusion["predicted"], 0)
     keys = ["method", "seed", "after_task", "eval_task", "label", "class_name"]
     table = confusion.assign(n_correct=right).groupby(keys, sort=False)[["n_images", "n_correct"]].sum()
@@ -119,7 +250,7 @@ def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
-    """For each class but those of the last task the same as `forgetting`, means over the seeds, worst first.
+    """Compute `forgetting` for each class but those of the last task: means over the seeds, worst first.
 
     Returns:
         Columns method, eval_task, label, class_name, best, final, forgetting.
@@ -136,10 +267,10 @@ def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: mean and sample standard deviation over the seeds of each metric.
+    """Compute mean and sample standard deviation over the seeds of each metric, one row per method.
 
-    A value that does not exist is empty: the deviation of a single seed, or an average
-    over later tasks where there is but one task.
+    A value that does not exist is empty: the deviation of a single seed, or an average over later tasks
+    where there is only one task.
     """
     steps = incremental_accuracy(accuracy)
     keys = ["method", "seed"]
@@ -167,7 +298,7 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str) -> dict[str, float]:
-    """A method's row of the summary, and its incremental accuracy after each task.
+    """Return a method's metrics and its incremental accuracy after each task.
 
     All are means over the seeds; values that do not exist are left out.
     """
@@ -184,20 +315,26 @@ def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str
 
 
 def summary_text(summary: pd.DataFrame) -> str:
-    """The summary as a table for people, in per cent."""
-
-    def cell(row: pd.Series, name: str) -> str:
-        mean, std = row[f"{name}_mean"], row[f"{name}_std"]
-        if pd.isna(mean):
-            return "-"
-        return f"{100 * mean:.1f}" if pd.isna(std) else f"{100 * mean:.1f} +- {100 * std:.1f}"
-
-    header = ["method", "seeds", "average incremental", "with first task", "final", "forgetting"]
-    lines = [header]
+    """Format the summary as an aligned text table, accuracies in per cent."""
+    lines = [
+        ["method", "seeds", "old images", "average incremental", "with first task", "final", "forgetting"]
+    ]
     for _, row in summary.iterrows():
-        lines.append([str(row["method"]), str(row["n_seeds"]), *(cell(row, name) for name in METRICS)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        cells = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) or "-" for name in METRICS]
+        lines.append([str(row["method"]), str(row["n_seeds"]), str(row["old_images"]), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def with_deviation(mean: float, std: float, sign: str = "+-") -> str:
+    """Format a mean and a standard deviation (shares) in per cent: ``96.3 +- 1.3``.
+
+    Returns:
+        The mean alone where the deviation is missing; nothing where both are.
+    """
+    if pd.isna(mean):
+        return ""
+    return f"{100 * mean:.1f}" if pd.isna(std) else f"{100 * mean:.1f} {sign} {100 * std:.1f}"

@@ -1,4 +1,4 @@
-"""The classifier: a ResNet for small images, readable at every stage, whose readout grows.
+"""The classifier: a ResNet for small images, readable at every stage, whose head grows.
 
 Stage 0 is the image, 1 the stem, 2 to 5 the four residual groups (after their last
 ReLU), 6 the pooled features.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from genifer.config import POOLED
+from genifer.nn.stages import POOLED
 
 
 class BasicBlock(nn.Module):
@@ -88,25 +88,25 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
 
 
 class Classifier(nn.Module):
-    """A ResNet by stages with one linear readout for all classes so far.
+    """A ResNet by stages with one linear head for all classes so far.
 
     Args:
         architecture: a key of `ARCHITECTURES`.
         width: channels after the stem.
         in_channels: channels of the image.
-        n_classes: classes that the readout starts with.
-        readout_bias: whether the readout has a bias.
+        n_classes: classes that the head starts with.
+        head_bias: whether the head has a bias.
     """
 
     def __init__(
-        self, architecture: str, width: int, in_channels: int, n_classes: int, readout_bias: bool = True
+        self, architecture: str, width: int, in_channels: int, n_classes: int, head_bias: bool = True
     ) -> None:
         super().__init__()
         self.description: dict[str, Any] = {
             "architecture": architecture,
             "width": width,
             "in_channels": in_channels,
-            "readout_bias": readout_bias,
+            "head_bias": head_bias,
         }
         block, depths = ARCHITECTURES[architecture]
         stem = nn.Sequential(
@@ -123,7 +123,7 @@ class Classifier(nn.Module):
             stages.append(nn.Sequential(*blocks))
         stages.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
         self.stages = nn.ModuleList(stages)
-        self.readout = nn.Linear(channels, n_classes, readout_bias)
+        self.head = nn.Linear(channels, n_classes, head_bias)
         # The stem keeps PyTorch's initialisation: the published one was put before a ready-made ResNet.
         for module in self.stages[1:].modules():
             if isinstance(module, nn.Conv2d):
@@ -131,8 +131,8 @@ class Classifier(nn.Module):
 
     @property
     def n_classes(self) -> int:
-        """Classes that the readout knows now."""
-        return self.readout.out_features
+        """Classes that the head knows now."""
+        return self.head.out_features
 
     def features(self, x: Tensor, stage: int, *, start: int = 0) -> Tensor:
         """Features of ``stage``, from an input that is at stage ``start`` (the image).
@@ -146,7 +146,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
         """(n, classes so far) logits."""
-        return self.readout(self.features(x, POOLED, start=start))
+        return self.head(self.features(x, POOLED, start=start))
 
     def features_and_logits(self, x: Tensor, stage: int, *, start: int = 0) -> tuple[Tensor, Tensor]:
         """Features of a stage and the logits, in one pass, from an input that is at stage ``start``."""
@@ -182,10 +182,10 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def grow(self, n_new: int) -> None:
-        """Add new classes to the readout; rows of the known classes stay as they are."""
-        old = self.readout
-        bias = self.description["readout_bias"]
-        self.readout = nn.Linear(old.in_features, old.out_features + n_new, bias).to(old.weight.device)
-        self.readout.weight[: old.out_features] = old.weight
+        """Add new classes to the head; rows of the known classes stay as they are."""
+        old = self.head
+        bias = self.description["head_bias"]
+        self.head = nn.Linear(old.in_features, old.out_features + n_new, bias).to(old.weight.device)
+        self.head.weight[: old.out_features] = old.weight
         if bias:
-            self.readout.bias[: old.out_features] = old.bias
+            self.head.bias[: old.out_features] = old.bias

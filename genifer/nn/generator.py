@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genifer.config import POOLED
 from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu
+from genifer.nn.stages import POOLED
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
 """Channels of the constant and after each convolution, for images of 32 pixels."""

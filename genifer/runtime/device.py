@@ -20,17 +20,23 @@ Result = TypeVar("Result")
 WORTH_COMPILING = 10_000
 """Steps of a training from which on ``runtime.compile: auto`` compiles on a GPU, which takes minutes."""
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 def pick_device(name: str) -> torch.device:
-    """The device for ``runtime.device``.
+    """Return the device for ``runtime.device``; auto is a GPU if PyTorch finds one.
 
     Raises:
-        GeniferError: ``cuda`` on a machine where PyTorch finds no GPU.
+        GeniferError: there is no such device, or ``cuda`` and PyTorch finds no GPU.
     """
+    if name not in DEVICES:
+        raise GeniferError(
+            f"runtime.device (or --device): '{name}' is not known; allowed: {', '.join(DEVICES)}"
+        )
     if name == "cuda" and not torch.cuda.is_available():
         raise GeniferError(
-            "runtime.device: cuda, but PyTorch finds no CUDA device here; set runtime.device: cpu, "
-            "or run on a machine with a GPU and its driver (nvidia-smi shows them)"
+            "runtime.device: cuda (or --device cuda), but PyTorch finds no CUDA device here; set "
+            "runtime.device: cpu, or run on a machine with a GPU and its driver (nvidia-smi shows them)"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,8 +1,8 @@
-"""Progress of a long loop: a bar on a terminal, a line now and then in a log file."""
+"""Progress of a long loop: a bar on a terminal, a line from time to time in a log."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import time
 from collections.abc import Mapping
 
@@ -10,23 +10,30 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from genifer.runtime.durations import clock
+from genifer.runtime.logs import logs_to_file
+
+log = logging.getLogger(__name__)
+
 SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
+    """The progress of a loop, for people. A bar appears only where nothing else writes to the terminal."""
+
     def __init__(self, title: str, steps: int) -> None:
         self.title = title
         self.steps = steps
-        self.console = Console(stderr=True)
         self.bar: RichProgress | None = None
-        if self.console.is_terminal:
+        console = Console(stderr=True)
+        if console.is_terminal and not logs_to_file():
             self.bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
-                console=self.console,
+                console=console,
             )
         self.text = ""
         self.shown_at = 0.0
@@ -34,7 +41,7 @@ class Progress:
         self.done_before = 0
 
     def start(self, done: int = 0) -> None:
-        """Begin, after steps that were done before."""
+        """Begin after the steps that an earlier attempt did."""
         self.done_before = done
         self.began = self.shown_at = time.monotonic()
         if self.bar is not None:
@@ -44,7 +51,7 @@ class Progress:
             self._line(f"{self.steps:,} steps")
 
     def update(self, done: int, scalars: Mapping[str, float] | None) -> None:
-        """Report steps done; a line shows the ``scalars`` that were given last."""
+        """Report the number of steps done; lines show the ``scalars`` that were given last."""
         if scalars is not None:
             self.text = " ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         now = time.monotonic()
@@ -57,24 +64,9 @@ class Progress:
             self._line(f"step {done:,}/{self.steps:,}, {speed:.1f} steps/s, {left} left, {self.text}")
 
     def stop(self) -> None:
+        """Take the bar off the terminal."""
         if self.bar is not None:
             self.bar.stop()
 
     def _line(self, text: str) -> None:
-        # Where the log's pipe has gone, rich wants to exit; the training goes on without the line.
-        with contextlib.suppress(BrokenPipeError, SystemExit):
-            self.console.print(f"[{self.title}] {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
-
-
-def duration(hours: float) -> str:
-    """A span of time for people: minutes, hours or days."""
-    if hours < 1:
-        return f"{max(60 * hours, 1):.0f} minutes"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+        log.info("[%s] %s", self.title, text)

@@ -1,4 +1,4 @@
-"""Random numbers of a stage, which depend on nothing but its own name and the run's seed."""
+"""Random numbers of a job, which depend only on its name, its task and the run's seed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 import torch
 
 
-def stage_seed(seed: int, stage: str, task: int) -> int:
-    """A 63-bit seed from run seed, stage (which names the method) and task."""
-    digest = hashlib.sha256(f"{seed}/{stage}/{task}".encode()).digest()
+def job_seed(seed: int, job: str, task: int) -> int:
+    """Return a 63-bit seed from the run's seed, the job (which names the method) and the task."""
+    digest = hashlib.sha256(f"{seed}/{job}/{task}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def seeded_generator(seed: int, device: torch.device) -> torch.Generator:
-    """Seed PyTorch's global generator (initial weights) and make one for a stage's draws."""
+    """Seed PyTorch's global generator (initial weights) and return one for a job's draws."""
     torch.manual_seed(seed)
     return torch.Generator(device).manual_seed(seed)

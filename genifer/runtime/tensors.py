@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genifer.errors import GeniferError
-from genifer.runtime.files import whole_file
+from genifer.runtime.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
     described = json.dumps(description)
     # In one entry: safetensors writes several in any order, and the same content shall be the same bytes.
     metadata = {"genifer": f"{_checksum(on_cpu, described)} {described}"}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(on_cpu, temporary, metadata=metadata)
         except SafetensorError as error:

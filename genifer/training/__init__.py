@@ -1,1 +1,1 @@
-"""The three trainings: first classes and bounds (supervised), GAN, next task (genifer)."""
+"""Trainings of classifier and GAN, and what they share: loop, resume state, metrics, checkpoints."""

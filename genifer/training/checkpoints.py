@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
+from torch import Tensor
 
-from genifer.config import GanSettings
+from genifer.config import plain
 from genifer.data.batches import Normalization
 from genifer.errors import GeniferError
+from genifer.methods.method import Method
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator
+from genifer.registry import Registry
 from genifer.runtime.tensors import load_state, load_tensors, prefixed, save_tensors, without_prefix
+from genifer.settings import GanSettings, TrainingSettings
+
+MEMORY = "memory"
+"""Prefix of the tensors that a method leaves for the next task."""
 
 
 @dataclass
 class TrainedClassifier:
-    """A classifier and the normalisation of its images."""
+    """A classifier as its checkpoint has it.
+
+    Attributes:
+        normalization: of its images.
+        method: name of the method that reads ``memory`` or classifies without the head; None for a plain
+            classifier.
+        settings: the method's.
+        memory: what the method left for the next task.
+    """
 
     network: Classifier
     normalization: Normalization
+    method: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,31 +62,94 @@ class TrainedGan:
 
 
 def save_classifier(
-    path: Path, classifier: Classifier, task: int, mean: Sequence[float], std: Sequence[float]
+    path: Path,
+    classifier: Classifier,
+    task: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    method: Method | None = None,
+    memory: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a classifier after a task, with the mean and standard deviation of its images' channels."""
-    save_tensors(
-        path,
-        classifier.state_dict(),
-        {
-            "kind": "classifier",
-            "network": classifier.description,
-            "n_classes": classifier.n_classes,
-            "task": task,
-            "mean": list(mean),
-            "std": list(std),
-        },
-    )
+    """Write a classifier after a task.
+
+    Args:
+        mean, std: of its images' channels.
+        method: that needs ``memory`` or classifies in its own way.
+    """
+    description: dict[str, Any] = {
+        "kind": "classifier",
+        "network": classifier.description,
+        "n_classes": classifier.n_classes,
+        "task": task,
+        "mean": list(mean),
+        "std": list(std),
+    }
+    if method is not None:
+        description |= {"method": method.name, "settings": plain(method.settings)}
+    # A memory may be the weights themselves, but a file holds each tensor once.
+    copies = {name: tensor.detach().clone() for name, tensor in (memory or {}).items()}
+    save_tensors(path, classifier.state_dict() | prefixed(MEMORY, copies), description)
 
 
 def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
+    """Read a classifier and put it on a device."""
     tensors, description = load_tensors(path, "classifier")
+    memory = without_prefix(MEMORY, tensors)
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{MEMORY}.")}
     with _built_from_description(path):
         network = Classifier(**description["network"], n_classes=description["n_classes"])
         normalization = Normalization(description["mean"], description["std"])
-    load_state(network, tensors, path)
+    load_state(network, weights, path)
     network.to(device).to(memory_format=torch.channels_last)
-    return TrainedClassifier(network, normalization.to(device))
+    return TrainedClassifier(
+        network,
+        normalization.to(device),
+        description.get("method"),
+        description.get("settings", {}),
+        {name: tensor.to(device) for name, tensor in memory.items()},
+    )
+
+
+def load_predictor(path: Path, device: torch.device, registry: Registry) -> tuple[TrainedClassifier, Method]:
+    """Read a classifier with the method that it classifies by.
+
+    Raises:
+        GeniferError: that method is not installed.
+    """
+    trained = load_classifier(path, device)
+    if trained.method is None:
+        return trained, Method(TrainingSettings(), trained.network, {})
+    if trained.method not in registry.methods:
+        raise GeniferError(
+            f"{path}: was made by the method '{trained.method}', which is not installed; "
+            f"{registry.hint(registry.methods)}"
+        )
+    method = registry.methods[trained.method]
+    try:
+        settings = method.Settings.model_validate(trained.settings)
+    except ValidationError as error:
+        raise GeniferError(
+            f"{path}: was made with settings that this version of {method.name} does not have ({error}); "
+            "train it "
+            "again"
+        ) from error
+    return trained, method(settings, trained.network, trained.memory)
+
+
+def refuse_stored_images(memory: Mapping[str, Tensor], images: Tensor, method: type[Method]) -> None:
+    """Refuse a memory that holds images, which is for methods that declare it.
+
+    Args:
+        images: (n, channels, size, size), of the task.
+    """
+    for name, tensor in memory.items():
+        if tensor.shape[-3:] == images.shape[1:]:
+            raise GeniferError(
+                f"method {method.name}: its memory '{name}' of shape {tuple(tensor.shape)} holds images. A "
+                "method "
+                "that keeps images for later tasks declares it: stores_exemplars = True"
+            )
 
 
 def save_gan(

@@ -1,26 +1,25 @@
-"""Noticing a GAN that has collapsed: its training goes on, but nothing is learned any more."""
+"""Detect a GAN that has collapsed: its training continues, but it learns nothing any more."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genifer.data.batches import Normalization, TaskData
+from genifer.nn.ada import Amounts
 from genifer.nn.generator import Generator
 
-if TYPE_CHECKING:
-    from genifer.training.gan import GanStep
-
 WINDOWS = 20
-"""Equal parts of a training that are judged, each as a whole; the first is not."""
+"""A training is judged in this many equal windows, except the first."""
 SHORTEST_WINDOW = 100
 """Steps."""
 
-LOSS_OF_THE_BLIND = 2 * math.log(2)
+CHANCE_LOSS = 2 * math.log(2)
 """Loss of a discriminator that cannot tell real from generated."""
 
 
@@ -45,16 +44,16 @@ class Collapse:
         self.window = max(steps // WINDOWS, SHORTEST_WINDOW)
         self.values: dict[str, list[float]] = {}
 
-    def probes(self, step: int) -> bool:
-        """Whether diversity is to be measured at a step (counted from 0)."""
+    def due(self, step: int) -> bool:
+        """Whether diversity is due after a step (counted from 0)."""
         return (step + 1) % self.window == 0
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> str | None:
-        """Enter the scalars of a step (counted from 0); says what has collapsed, if something has."""
+        """Take the scalars of a step (counted from 0); return an error message if they show a collapse."""
         for name in ("d_loss", "d_spread", "diversity"):
             if name in scalars:
                 self.values.setdefault(name, []).append(scalars[name])
-        if not self.probes(step):
+        if not self.due(step):
             return None
         means = {name: sum(values) / len(values) for name, values in self.values.items()}
         self.values.clear()
@@ -71,10 +70,10 @@ class Collapse:
                 "the discriminator has collapsed: its logits have a standard deviation of "
                 f"{means['d_spread']:.3g} {over}"
             )
-        if means["d_loss"] / LOSS_OF_THE_BLIND < self.limit:
+        if means["d_loss"] / CHANCE_LOSS < self.limit:
             return (
                 "the discriminator has won and the generator does not follow: its loss is "
-                f"{means['d_loss'] / LOSS_OF_THE_BLIND:.3g} of that of one which cannot tell {over}"
+                f"{means['d_loss'] / CHANCE_LOSS:.3g} of that of one which cannot tell {over}"
             )
         return None
 
@@ -92,15 +91,30 @@ class Diversity:
     images of a class, divided by that of two real ones; for old classes the old generator's images
     stand for real ones, as in the training. Always the same classes and latents are compared,
     half a batch of pairs, which have random numbers of their own.
+
+    Args:
+        teacher: the old generator; None on the first task.
+        features: of real images at the matching stage.
+        discriminator_input: features of generated samples, as the discriminator sees them.
+        pairs: number of pairs that are compared.
     """
 
-    def __init__(self, gan: GanStep, data: TaskData, normalize: Normalization, seed: int) -> None:
-        self.gan = gan
+    def __init__(
+        self,
+        generator: Generator,
+        teacher: Generator | None,
+        features: Callable[[Tensor], Tensor],
+        discriminator_input: Callable[[Tensor, Amounts | None], Tensor],
+        autocast: Callable[[], AbstractContextManager[object]],
+        pairs: int,
+        data: TaskData,
+        normalize: Normalization,
+        seed: int,
+    ) -> None:
+        self.discriminator_input, self.autocast = discriminator_input, autocast
         device = data.images.device
         rng = torch.Generator(device).manual_seed(seed)
-        generator, held = gan.generator, gan.distillation
-        pairs = gan.settings.batch_size // 2
-        n_old = pairs // 2 if held is not None else 0
+        n_old = pairs // 2 if teacher is not None else 0
         old = torch.randint(max(data.n_old, 1), (n_old,), generator=rng, device=device)
         first = torch.randint(len(data.labels), (pairs - n_old,), generator=rng, device=device)
         second = torch.stack([self._another(data.labels, int(index), rng) for index in first])
@@ -108,22 +122,22 @@ class Diversity:
         self.z = torch.randn(2 * pairs, generator.latent_dim, generator=rng, device=device)
         self.noise = generator.draw_noise(2 * pairs, rng)
 
-        with torch.no_grad(), gan.stage.autocast():
+        with torch.no_grad(), autocast():
             images = normalize(data.images[torch.cat([first, second])])
-            real = gan.features(images).float().chunk(2)
+            real = features(images).float().chunk(2)
             distances = [_distances(*real)]
-            if held is not None and n_old:
+            if teacher is not None and n_old:
                 is_old = torch.cat([torch.arange(n_old), pairs + torch.arange(n_old)]).to(device)
                 noise = [noise[is_old] for noise in self.noise]
-                made = held.generator(self.z[is_old], self.labels[is_old], noise).float()
-                distances.append(_distances(*gan.seen(made, None).float().chunk(2)))
+                samples = teacher(self.z[is_old], self.labels[is_old], noise).float()
+                distances.append(_distances(*discriminator_input(samples, None).float().chunk(2)))
         self.of_real = torch.cat(distances).mean()
 
     @torch.no_grad()
     def __call__(self, generator: Generator) -> Tensor:
-        with self.gan.stage.autocast():
-            made = generator(self.z, self.labels, self.noise).float()
-            features = self.gan.seen(made, None).float()
+        with self.autocast():
+            samples = generator(self.z, self.labels, self.noise).float()
+            features = self.discriminator_input(samples, None).float()
         return _distances(*features.chunk(2)).mean() / self.of_real
 
     @staticmethod

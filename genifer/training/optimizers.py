@@ -1,4 +1,4 @@
-"""Optimisers and their learning-rate schedules, from the settings."""
+"""Optimizers and their learning-rate schedules, from the settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from genifer.config import OptimizerSettings
+from genifer.settings import OptimizerSettings
 
 
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter], steps: int
 ) -> tuple[torch.optim.Optimizer, Schedule]:
-    """An optimiser of those parameters that are not frozen, and the schedule of its learning rate."""
+    """Make an optimizer of the parameters that are not frozen, and the schedule of its learning rate."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     optimizer: torch.optim.Optimizer
     match settings.name:
@@ -54,7 +54,7 @@ def make_optimizer(
 
 
 class Schedule:
-    """Lowers the learning rate; `step` is called after every step of the optimiser.
+    """Lowers the learning rate; `step` is called after every step of the optimizer.
 
     Milestones are counted in steps; the other schedules move at the end of an epoch, one of
     the equal parts that the settings divide the steps into.
@@ -101,7 +101,7 @@ class Schedule:
         return {name: scheduler for name, scheduler in named.items() if scheduler is not None}
 
     def step(self, loss: Tensor) -> None:
-        """Count a step; ``loss`` is what the plateau schedule watches, as the mean of an epoch."""
+        """Count a step; the plateau schedule watches the mean of ``loss`` over an epoch."""
         self.done += 1
         if self.every_step is not None:
             self.every_step.step()

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from genifer.errors import GeniferError, Interrupted
-from genifer.runtime.files import whole_file
+from genifer.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class ResumeFiles:
         buffer.write(json.dumps(header).encode() + b"\n")
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
-        with whole_file(self._path(step)) as temporary, temporary.open("wb") as file:
+        with atomic_write(self._path(step)) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(content).hexdigest().encode() + b"\n")
             file.write(content)
         for path in self._newest_first()[KEPT:]:

@@ -1,4 +1,4 @@
-"""Checkpoints from elsewhere in the place of a run's first trainings."""
+"""Checkpoints from elsewhere that replace a run's first trainings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,30 @@ from pathlib import Path
 
 import torch
 
-from genifer.config import GanSettings, StartSettings
+from genifer.config import RunSettings, StartSettings
 from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
-from genifer.runtime.files import whole_file
+from genifer.runtime.files import atomic_write
+from genifer.settings import GanSettings
 from genifer.training.checkpoints import load_classifier, load_gan, require_classes, require_matching
 
 CPU = torch.device("cpu")
+
+
+def use_checkpoint(
+    run: RunSettings, classifier: Path | None, gan: Path | None, data_path: Path, output: Path
+) -> None:
+    """Copy a checkpoint, either of a classifier or of a GAN, if it fits the run.
+
+    Raises:
+        GeniferError: it does not fit, or neither or both are given.
+    """
+    if (classifier is None) == (gan is None):
+        raise GeniferError("give one of --classifier and --gan")
+    if classifier is not None:
+        use_classifier(run.start, classifier, data_path, output)
+    elif gan is not None:
+        use_gan(run.start, run.gan, gan, data_path, output)
 
 
 def use_classifier(start: StartSettings, checkpoint: Path, data_path: Path, output: Path) -> None:
@@ -67,5 +84,5 @@ def _require(checkpoint: Path, start: StartSettings, data: TaskData, found: int)
 
 
 def _copy(checkpoint: Path, output: Path) -> None:
-    with whole_file(output) as temporary:
+    with atomic_write(output) as temporary:
         shutil.copyfile(checkpoint, temporary)

@@ -1,4 +1,4 @@
-"""What a training tells to the trackers that people use: scalars, palettes and settings."""
+"""Experiment trackers: they receive scalars, sample grids and settings of a training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Tracked:
     """The training that is tracked.
 
     Attributes:
-        folder: of the stage; trackers keep their files below it, or where their own settings say.
+        folder: of the job; trackers keep their files below it, or where their own settings say.
         title: for people.
         settings: by their full names.
-        done: steps done by an interrupted run; what it told of later steps is taken back.
+        done: steps done before an interruption; what was logged of later steps is discarded.
     """
 
     folder: Path
@@ -43,45 +43,45 @@ class Tracker(Protocol):
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None: ...
 
-    def picture(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: Tensor) -> None:
         """Take an image (channels, height, width), uint8, of 1 or 3 channels."""
 
     def close(self, finished: bool) -> None: ...
 
 
 class Trackers:
-    """All trackers of a training. One that fails is given up with a warning; the training goes on."""
+    """All trackers of a training. One that fails is dropped with a warning; the training continues."""
 
     def __init__(self, names: Sequence[str], tracked: Tracked) -> None:
         self.tracked = tracked
         self.active: dict[str, Tracker] = {}
         for name in names:
-            with self._given_up_on_failure(name):
+            with self._dropped_on_failure(name):
                 module = importlib.import_module(f"genifer.runtime.tracking.{name}")
                 self.active[name] = cast("type[Tracker]", module.Tracker)(tracked)
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         for name, tracker in list(self.active.items()):
-            with self._given_up_on_failure(name):
+            with self._dropped_on_failure(name):
                 tracker.scalars(step, scalars)
 
-    def picture(self, step: int, what: str, image: Tensor) -> None:
-        for name, tracker in list(self.active.items()):
-            with self._given_up_on_failure(name):
-                tracker.picture(step, what, image)
+    def image(self, step: int, name: str, image: Tensor) -> None:
+        for tracker_name, tracker in list(self.active.items()):
+            with self._dropped_on_failure(tracker_name):
+                tracker.image(step, name, image)
 
     def close(self, finished: bool) -> None:
         for name, tracker in list(self.active.items()):
-            with self._given_up_on_failure(name):
+            with self._dropped_on_failure(name):
                 tracker.close(finished)
 
     @contextmanager
-    def _given_up_on_failure(self, name: str) -> Iterator[None]:
+    def _dropped_on_failure(self, name: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             self.active.pop(name, None)
-            log.warning("%s: %s is told nothing from here on (%s)", self.tracked.folder, name, error)
+            log.warning("%s: %s receives nothing from here on (%s)", self.tracked.folder, name, error)
 
 
 def missing_packages(names: Sequence[str]) -> list[str]:

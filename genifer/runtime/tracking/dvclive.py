@@ -1,4 +1,4 @@
-"""Files of DVCLive, in the stage's folder: tables of scalars, images, parameters."""
+"""Files of DVCLive, in the job's folder: tables of scalars, images, parameters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tracker:
             self.live.log_metric(name, value)
         self.live.make_summary()
 
-    def picture(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: Tensor) -> None:
         self.live.step = step
         pixels = image.permute(1, 2, 0).numpy()
         self.live.log_image(f"{name}_{step}.png", pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

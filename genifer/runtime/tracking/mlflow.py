@@ -70,7 +70,7 @@ class Tracker:
             metrics = [Metric(name, value, now, step) for name, value in scalars.items()]
             self.client.log_batch(self.run, metrics=metrics)
 
-    def picture(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: Tensor) -> None:
         pixels = image.permute(1, 2, 0).numpy()
         self.client.log_image(self.run, pixels, artifact_file=f"{name}/step_{step}.png")
 

@@ -1,4 +1,4 @@
-"""Events for TensorBoard, in the stage's folder: ``tensorboard --logdir results/<run>``."""
+"""Events for TensorBoard, in the job's folder: ``tensorboard --logdir results/<run>``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Tracker:
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: Tensor) -> None:
         self.writer.add_image(name, image, step)
 
     def close(self, finished: bool) -> None:  # noqa: ARG002

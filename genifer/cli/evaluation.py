@@ -1,0 +1,99 @@
+"""Commands that evaluate, and those that make a run's tables and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from genifer.cli import options as o
+
+Table = Literal["accuracy", "replay", "training", "costs"]
+Plot = Literal["accuracy", "forgetting", "replay", "training", "costs"]
+
+
+@o.shared_options
+def evaluate(
+    method: o.Label, classifier: o.Classifier, data: o.Data, output: o.Output, options: o.JobOptions
+) -> None:
+    """Measure accuracy on the images of all tasks so far."""
+    from genifer.evaluation.accuracy import evaluate as measure
+    from genifer.evaluation.device import evaluating
+
+    run = options.load("evaluate")
+    with evaluating("evaluate", run.runtime.device, output) as device:
+        measure(run.evaluation, method, options.seed, classifier, data, output, device, run.registry)
+
+
+@o.shared_options
+def evaluate_replay(
+    method: o.Label,
+    gan: o.Gan,
+    classifier: o.Classifier,
+    data: o.Data,
+    output: o.Output,
+    options: o.JobOptions,
+) -> None:
+    """Compare replay with real images.
+
+    DATA are the training and the test images of all tasks so far.
+    """
+    from genifer.evaluation.device import evaluating
+    from genifer.evaluation.replay import evaluate_replay as compare
+
+    run = options.load("evaluate_replay")
+    with evaluating("evaluate_replay", run.runtime.device, output) as device:
+        compare(run.evaluation, method, options.seed, gan, classifier, data, output, device)
+
+
+@o.shared_options
+def tabulate(table: Table, results: o.Results, options: o.SettingsOptions) -> None:
+    """Collect what jobs have written into a CSV table."""
+    from genifer.evaluation.collect import COLLECTORS
+
+    job, collect = COLLECTORS[table]
+    collect(results, **options.table_settings(job))
+
+
+@o.shared_options
+def write_tables(results: o.Results, options: o.SettingsOptions) -> None:
+    """Write the run's tables as HTML pages."""
+    from genifer.layout import pages_folder
+    from genifer.report.pages import write_tables as write
+
+    write(results, **options.table_settings("write_tables"), output=Path(pages_folder(results)))
+
+
+@o.shared_options
+def plot(what: Plot, results: o.Results, options: o.SettingsOptions, data: o.OptionalData = None) -> None:
+    """Draw plots from a run's tables, as PNG and SVG.
+
+    DATA are the test images, for the pictures of forgotten classes.
+    """
+    from genifer.report.draw import draw
+
+    draw(what, options.load("plot").plots, results, data or [])
+
+
+@o.shared_options
+def plot_sample_grids(
+    gan: o.Gan,
+    classifier: o.Classifier,
+    nearest: Annotated[Path, o.option("--nearest", "nearest.safetensors of evaluate-replay.")],
+    data: o.Data,
+    output: o.Output,
+    options: o.SettingsOptions,
+    method: o.Label = "gan",
+    old_gan: o.OldGan = None,
+    seed: o.Seed = 0,
+) -> None:
+    """Draw real images and samples of generators."""
+    from genifer.report.plots.sample_grids import plot_sample_grids as draw
+
+    plots = options.load("plot").plots
+    draw(plots, method, seed, gan, old_gan, classifier, nearest, data, output)
+
+
+COMMANDS = {
+    "Evaluation": (evaluate, evaluate_replay),
+    "Tables and plots": (tabulate, write_tables, plot, plot_sample_grids),
+}

@@ -1,0 +1,80 @@
+"""Commands to check, watch and record runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genifer.cli import options as o
+from genifer.errors import GeniferError
+
+
+@o.shared_options
+def check(
+    options: o.JobOptions,
+    elsewhere: Annotated[bool, o.option("--elsewhere", "Jobs run on other machines.")] = False,
+) -> None:
+    """Check settings, data and device before a run."""
+    from genifer.job_input import read_run_settings
+    from genifer.monitor.preflight import check_run
+
+    run = read_run_settings(options.config, options.settings)
+    check_run(run, options.device or run.runtime.device, elsewhere)
+
+
+def doctor(
+    config: o.RunFile = Path("config/config.yaml"), device: o.Device = None, as_json: o.AsJson = False
+) -> None:
+    """Check machine, data, disk and time before a long run.
+
+    Prints one line per check. Exits with 1 if something would stop the run.
+    """
+    from genifer.monitor.doctor import examine, print_findings
+    from genifer.run_file import load_settings
+
+    run = load_settings(config)
+    raise typer.Exit(int(print_findings(run, examine(run, device or run.runtime.device), as_json)))
+
+
+def watch(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names; by default those under way, or the newest."),
+    ] = None,
+    once: Annotated[bool, o.option("--once", "Print one plain line per run.")] = False,
+    every: Annotated[float, o.option("--every", "Seconds between updates.", min=0.1)] = 2.0,
+    results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
+) -> None:
+    """Show the progress of runs, live.
+
+    Ends when they have ended; exits with 1 if one has failed or stopped.
+    """
+    from genifer.monitor.watch.run import watch as show
+
+    raise typer.Exit(0 if show(runs or [], results, every, once) else 1)
+
+
+def summary(
+    config: Annotated[Path | None, o.option("--config", "Run file.")] = None,
+    run: Annotated[str | None, o.option("--run", "Name of a run, instead of --config.")] = None,
+) -> None:
+    """Print a run's table of methods."""
+    from genifer.layout import RESULTS
+    from genifer.report.summary import print_summary
+    from genifer.run_file import load_settings
+
+    if (config is None) == (run is None):
+        raise GeniferError("give either --config with a run file or --run with a run's name")
+    print_summary(RESULTS / (run or load_settings(config).run))  # type: ignore[arg-type]
+
+
+def record(config: o.RunFile) -> None:
+    """Record a finished run with DVC."""
+    from genifer.provenance.dvc import record_run
+
+    record_run(config)
+
+
+COMMANDS = {"Runs": (check, doctor, watch, summary, record)}

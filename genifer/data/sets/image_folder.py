@@ -1,0 +1,42 @@
+"""Images in class folders."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genifer.data.archives import Archive
+from genifer.data.dataset import Arrays, Dataset
+
+if TYPE_CHECKING:
+    from genifer.config import DataSettings
+
+
+class ImageFolder(Dataset):
+    """Images of your own, in one folder per class."""
+
+    name = "image_folder"
+    version = 1
+    archive = "required"
+    archive_format = "a folder or .tar.gz with train/<class>/* and test/<class>/*"
+
+    @classmethod
+    def load(cls, archive: Path, settings: DataSettings) -> Arrays:
+        """Decode the images of a folder, or of an archive that is unpacked to a temporary folder."""
+        from genifer.data.class_folders import read_class_folders
+
+        if archive.is_dir():
+            return read_class_folders(archive, settings)
+        with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
+            with Archive(archive, settings.max_unpacked_gb) as opened:
+                opened.unpack(Path(folder))
+            return read_class_folders(Path(folder), settings, shown=archive)
+
+    @classmethod
+    def class_names_in(cls, archive: Path) -> Sequence[str] | None:
+        """Return the names of the class folders; None for an archive, which would have to be unpacked."""
+        from genifer.data.class_folders import find_classes
+
+        return find_classes(archive)[1] if archive.is_dir() else None

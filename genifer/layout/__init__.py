@@ -1,0 +1,367 @@
+"""A run on paper: its jobs, what each needs and makes, and where all files lie.
+
+This is the only place that knows paths. Rules, `genifer watch`, costs, estimates and tests ask it. A job's
+folder is::
+
+    results/<run>/jobs/seed_<s>/<group>/task_<t>/<job>/
+
+The group of a training is ``shared`` (the first task's, which methods share) or its method's name. A variant
+whose own settings change a training gets a group of its own for it, which names them, for example
+``genifer+gan.ada.mode=none``: so trainings with equal settings and inputs are the same files, whichever
+variants need them. The group of an evaluation is the variant's label, or that of a shared classifier or GAN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from genifer.config import plain
+from genifer.layout.jobs import Jobs, PlannedJob
+from genifer.layout.names import (
+    BENCHMARK,
+    DOWNLOADS,
+    GAN,
+    METRICS,
+    PLAN,
+    RECORDS,
+    RESULTS,
+    pages_folder,
+    place,
+    plots_folder,
+    seed_folder,
+    table_path,
+)
+from genifer.versions import GAN_JOBS, VERSIONS, job_settings
+
+__all__ = [
+    "BENCHMARK",
+    "GAN",
+    "METRICS",
+    "PLAN",
+    "RECORDS",
+    "RESULTS",
+    "Figure",
+    "Layout",
+    "Picture",
+    "PlannedJob",
+    "Table",
+    "pages_folder",
+    "place",
+    "plots_folder",
+    "seed_folder",
+    "table_path",
+]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot or table of the report.
+
+    Attributes:
+        name: of the file, without its suffix.
+        caption: name of the caption in ``workflow/report``.
+        category: group in the report.
+        labels: what it shows; they tell it from others in its category.
+    """
+
+    name: str
+    caption: str
+    category: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A job that collects what others have written.
+
+    Attributes:
+        job, name: its rule, and the argument of `genifer tabulate`.
+    """
+
+    job: str
+    name: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A job that draws plots from the run's tables.
+
+    Attributes:
+        job, name: its rule, and the argument of `genifer plot`.
+        data: prepared images that it shows.
+        given: files that settings name.
+    """
+
+    job: str
+    name: str
+    tables: Sequence[str]
+    pictures: Sequence[Picture]
+    data: Sequence[str] = ()
+    given: Sequence[str] = ()
+
+
+def picture(name: str, category: str, caption: str = "", label: str = "", **labels: str) -> Picture:
+    """A plot, of one label if that is given."""
+    return Picture(
+        f"{name}_{label}" if label else name,
+        caption or name,
+        category,
+        {"shows": name.replace("_", " ")} | labels | ({"method": label} if label else {}),
+    )
+
+
+class Layout(Jobs):
+    """The jobs and files of a run."""
+
+    # Data
+
+    @property
+    def splits(self) -> list[str]:
+        return ["train", "test", *(["validation"] if self.settings.data.validation_fraction > 0 else [])]
+
+    @property
+    def prepared(self) -> list[str]:
+        return [path for split in self.splits for path in self.data(split, self.tasks)]
+
+    @property
+    def downloaded(self) -> str:
+        """Where the data set's archive is downloaded to; empty for data sets that are not downloaded."""
+        dataset = self.settings.registry.dataset(self.settings.data.dataset)
+        wanted = dataset.archive == "download" and self.settings.data.archive is None
+        return str(DOWNLOADS / dataset.name / dataset.download_name()) if wanted else ""
+
+    @property
+    def archive(self) -> list[str]:
+        """The file that the data are prepared from, if it is one file."""
+        path = self.settings.data.archive
+        if path is not None:
+            return [str(path)] if path.is_file() else []
+        return [self.downloaded] if self.downloaded else []
+
+    # What the workflow passes to jobs
+
+    def settings_json(self, job: str) -> str:
+        """The settings of a job that is the same for all seeds and variants, with its version."""
+        if job in self.table_settings:
+            # Not sorted: the order of labels is that of rows and colours.
+            return json.dumps({"version": VERSIONS[job], **self.table_settings[job]})
+        return json.dumps(job_settings(self.settings, job), sort_keys=True)
+
+    @property
+    def runtime_options(self) -> str:
+        """Plugins and settings that change no results, as JSON."""
+        names = ("compile", "resume_every", "trackers", "collapse_limit")
+        runtime = plain(self.settings.runtime)
+        plugins = [str(path) for path in self.settings.plugins]
+        return json.dumps({"plugins": plugins} | {name: runtime[name] for name in names})
+
+    @property
+    def gpus_per_training(self) -> int:
+        return 0 if self.settings.runtime.device == "cpu" else 1
+
+    # Tables and plots
+
+    def table(self, name: str) -> str:
+        """A CSV file of the run."""
+        return table_path(self.results, name)
+
+    @property
+    def table_names(self) -> list[str]:
+        """The CSV files that become pages."""
+        return ["accuracy", "summary", "confusion", "replay", "costs"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Files of metrics for DVC, one per label."""
+        return [f"{self.results}/metrics/{label}.json" for label in self.labels]
+
+    @cached_property
+    def table_settings(self) -> dict[str, dict[str, Any]]:
+        """For each job that makes a table: seeds, and the folders below a seed's that it reads, by label."""
+        seeds = self.settings.seeds
+        accuracy = {
+            variant.label: {
+                "old_images": variant.method.old_images(),
+                "places": [job.place for job in self._evaluations[seeds[0], variant.label]],
+            }
+            for variant in self.variants
+        }
+        replay = {
+            label: [job.place for job in jobs]
+            for (seed, label), jobs in self._replay_evaluations.items()
+            if seed == seeds[0] and jobs
+        }
+        training = {
+            label: [job.place for job in self._trainings_of(label) if job.trains] for label in self.labels
+        }
+        first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
+        costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
+        return {
+            "tabulate": {"seeds": seeds, "variants": accuracy},
+            "tabulate_replay": {"seeds": seeds, "variants": replay},
+            "tabulate_training": {"seeds": seeds, "variants": training},
+            "tabulate_costs": {"seeds": seeds, "places": costs},
+            "write_tables": {"tables": [page.name for page in self.pages]},
+        }
+
+    def _trainings_of(self, label: str) -> list[PlannedJob]:
+        chain = self._chains[self.settings.seeds[0], label]
+        shared = []
+        if chain.classifiers[self.first].name != "pretrain_classifier":
+            shared = [
+                job
+                for job in self.trained_before(chain.classifiers[self.first])
+                if job.name == "pretrain_classifier"
+            ]
+        return [*shared, *chain.classifiers.values(), *chain.gans.values()]
+
+    @property
+    def labels_with_gan(self) -> list[str]:
+        """Labels of the variants that have a GAN."""
+        seed = self.settings.seeds[0]
+        return [label for label in self.labels if self._chains[seed, label].gans]
+
+    @property
+    def tabulated(self) -> list[Table]:
+        """The jobs that make the run's CSV files."""
+        evaluations = self.evaluations + self.replay_evaluations
+        return [
+            Table(
+                "tabulate",
+                "accuracy",
+                [path for job in self.evaluations for path in job.outputs.values()],
+                [*map(self.table, ("accuracy", "summary", "confusion")), *self.metrics],
+            ),
+            Table(
+                "tabulate_replay",
+                "replay",
+                [job.outputs["replay"] for job in self.replay_evaluations],
+                [self.table("replay")],
+            ),
+            Table(
+                "tabulate_training",
+                "training",
+                [job.outputs["metrics"] for job in self.trainings],
+                [self.table("training")],
+            ),
+            # Benchmark files are no outputs, so this job waits for what the jobs make.
+            Table(
+                "tabulate_costs",
+                "costs",
+                [job.checkpoint for job in self.trainings + evaluations],
+                [self.table("costs")],
+            ),
+        ]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The jobs that draw the run's plots, as far as there is something to draw."""
+
+        def per_label(name: str, category: str, labels: Sequence[str] = self.labels) -> list[Picture]:
+            return [picture(name, category, label=label) for label in labels]
+
+        accuracy = [self.table("accuracy"), self.table("confusion")]
+        published = self.settings.plots.published
+        figures = [
+            Figure(
+                "plot_accuracy",
+                "accuracy",
+                accuracy,
+                [
+                    picture("accuracy", "Accuracy", method="all"),
+                    *per_label("accuracy_matrix", "Accuracy"),
+                    *per_label("confusion", "Accuracy"),
+                ],
+                given=[str(published)] if published is not None else [],
+            ),
+            Figure(
+                "plot_forgetting",
+                "forgetting",
+                accuracy,
+                [
+                    picture("forgetting", "Forgetting", method="all"),
+                    *per_label("forgotten_classes", "Forgetting"),
+                ],
+                data=self.data(self.settings.evaluation.split, self.tasks),
+            ),
+            Figure(
+                "plot_replay",
+                "replay",
+                [self.table("replay")],
+                [
+                    *per_label("replay_agreement", "Replay", self.labels_with_gan),
+                    *per_label("replay_frechet", "Replay", self.labels_with_gan),
+                ],
+            ),
+            Figure("plot_training", "training", [self.table("training")], self._training_pictures()),
+            Figure("plot_costs", "costs", [self.table("costs")], [picture("costs", "Run")]),
+        ]
+        return [figure for figure in figures if figure.pictures]
+
+    def _training_pictures(self) -> list[Picture]:
+        pictures = []
+        if any(job.name == "pretrain_classifier" for job in self.trainings):
+            pictures.append(picture("training_first_task", "Training", "training"))
+        for label in self.labels:
+            names = {job.name for job in self._trainings_of(label) if job.trains}
+            gans = names & set(GAN_JOBS)
+            if names - gans - {"pretrain_classifier"}:
+                pictures.append(picture("training", "Training", label=label))
+            if gans:
+                pictures.append(picture("training_gan", "Training", "training", label))
+                pictures.append(picture("gan_training", "Training", label=label))
+        return pictures
+
+    def sample_grids(self, group: str, seed: int | str, task: int | str) -> list[Picture]:
+        """The plots of what a GAN makes, for the group of its evaluation."""
+        which, labels = f"{group}_seed_{seed}_task_{task}", {"GAN": f"{group}, seed {seed}, task {task}"}
+        return [
+            Picture(f"{kind}_{which}", kind, "Replay", {"shows": kind} | labels)
+            for kind in ("replay", "nearest")
+        ]
+
+    @property
+    def pages(self) -> list[Picture]:
+        """Tables that the report shows as pages."""
+        pages = [
+            ("summary", "Accuracy", {"method": "all"}),
+            ("accuracy", "Accuracy", {"method": "all"}),
+            ("forgotten_classes", "Forgetting", {"method": "all"}),
+            *([("replay", "Replay", {"GAN": "all"})] if self.labels_with_gan else []),
+            ("costs", "Run", {}),
+        ]
+        return [
+            Picture(name, f"table_{name}", category, {"shows": f"{name.replace('_', ' ')} (table)"} | labels)
+            for name, category, labels in pages
+        ]
+
+    def page(self, table: Picture) -> str:
+        return f"{pages_folder(self.results)}/{table.name}.html"
+
+    def plot(self, plotted: Picture) -> list[str]:
+        """Every plot is drawn twice: as PNG, which the report shows, and as SVG."""
+        return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in ("png", "svg")]
+
+    def log(self, job: str) -> str:
+        return f"{self.results}/logs/{job}.log"
+
+    def benchmark(self, job: str) -> str:
+        return f"{self.results}/logs/{job}.{BENCHMARK}"
+
+    @property
+    def final(self) -> list[str]:
+        """All that the run is for: tables and plots."""
+        pictures = [one for figure in self.figures for one in figure.pictures]
+        grids = [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
+        pictures += [grid for job in grids for grid in self.sample_grids(job.group, job.seed, job.task)]
+        return [
+            *(path for table in self.tabulated for path in table.outputs),
+            *(path for one in pictures for path in self.plot(one)),
+            *(self.page(page) for page in self.pages),
+        ]

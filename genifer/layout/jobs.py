@@ -1,0 +1,339 @@
+"""The jobs of a run: what each needs and makes, and which of them variants share."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from genifer.config import SHARED, RunSettings, Variant, plain
+from genifer.layout.names import CLASSIFIER, GAN, METRICS, RESULTS, place, seed_folder
+from genifer.methods.method import Method
+from genifer.run_file import flat_settings
+from genifer.versions import GAN_JOBS, TRAIN, job_settings, settings_of_job, steps_of_job
+
+GROUP_LENGTH = 80
+"""Longest suffix of a group's name; own settings that need more are named by a hash."""
+SAFE = re.compile(r"[A-Za-z0-9_.=+-]+")
+
+Files = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A training or evaluation of the run.
+
+    Attributes:
+        name: of the job: pretrain_classifier, train_<method>, evaluate, ...
+        group: see the module's docstring.
+        inputs, outputs: paths by what they are.
+        settings: those that hold for it.
+        method: whose training it is, or whose classifier it evaluates; None for shared jobs.
+        depends: full names of all settings that it and the jobs before it depend on.
+        steps: of a training; 0 for others, and where a method only computes its memory.
+    """
+
+    name: str
+    seed: int
+    task: int
+    group: str
+    folder: str
+    inputs: Files
+    outputs: Mapping[str, str]
+    settings: RunSettings
+    method: type[Method] | None = None
+    depends: frozenset[str] = frozenset()
+    steps: int = 0
+
+    @property
+    def checkpoint(self) -> str:
+        """The file that is there when a training is done."""
+        return next(iter(self.outputs.values()))
+
+    @property
+    def place(self) -> str:
+        """Its folder below the seed's, which is the same for every seed."""
+        return place(self.group, self.task, self.name)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is a training, and not a checkpoint from elsewhere or an evaluation."""
+        return "metrics" in self.outputs
+
+    @property
+    def checkpoint_options(self) -> list[str]:
+        """Options of the command line that name the checkpoints it needs."""
+        names = [name for name in ("classifier", "gan", "old_classifier", "old_gan") if name in self.inputs]
+        return [text for name in names for text in (f"--{name.replace('_', '-')}", str(self.inputs[name]))]
+
+    def settings_json(self) -> str:
+        """The settings that it depends on, with its version, as the workflow passes them."""
+        job = "use_checkpoint" if "given" in self.inputs else self.name
+        return json.dumps(job_settings(self.settings, job, self.method), sort_keys=True)
+
+
+@dataclass
+class Chain:
+    """What the tasks of one variant and seed leave for the next task, and all that was planned."""
+
+    classifiers: dict[int, PlannedJob] = field(default_factory=dict)
+    gans: dict[int, PlannedJob] = field(default_factory=dict)
+
+
+class Jobs:
+    """The jobs of a run.
+
+    Args:
+        settings: of the run.
+        results: folder of all runs.
+    """
+
+    def __init__(self, settings: RunSettings, results: Path = RESULTS) -> None:
+        self.settings = settings
+        self.results = f"{results}/{settings.run}"
+        self.tasks = range(len(settings.scenario.tasks))
+        self.first = settings.start.task
+        """The first task of the run's own, which is shared or given; methods learn the later ones."""
+        self.later = self.tasks[self.first + 1 :]
+        self.variants = settings.variants
+        self.labels = [variant.label for variant in self.variants]
+        self._jobs: dict[str, PlannedJob] = {}
+        self._chains: dict[tuple[int, str], Chain] = {}
+        self._evaluations: dict[tuple[int, str], list[PlannedJob]] = {}
+        self._replay_evaluations: dict[tuple[int, str], list[PlannedJob]] = {}
+        for seed in settings.seeds:
+            for variant in self.variants:
+                self._plan(seed, variant)
+
+    def data(self, split: str, tasks: Sequence[int]) -> list[str]:
+        """Prepared files of a split, one per task."""
+        return [f"{self.results}/data/task_{task}_{split}.safetensors" for task in tasks]
+
+    def job(self, name: str, seed: str | int, group: str, task: str | int) -> PlannedJob:
+        """The job of these names.
+
+        Raises:
+            KeyError: the run has none.
+        """
+        return self._jobs[f"{seed_folder(self.results, seed)}/{place(group, int(task), name)}"]
+
+    @property
+    def trainings(self) -> list[PlannedJob]:
+        """All trainings, each after those that it needs; every one once."""
+        return [job for job in self._jobs.values() if job.trains]
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods that the run trains."""
+        return list(dict.fromkeys(job.method.name for job in self.trainings if job.method is not None))
+
+    @property
+    def evaluations(self) -> list[PlannedJob]:
+        return [job for job in self._jobs.values() if job.name == "evaluate"]
+
+    @property
+    def replay_evaluations(self) -> list[PlannedJob]:
+        return [job for job in self._jobs.values() if job.name == "evaluate_replay"]
+
+    def group_pattern(self, job: str) -> str:
+        """A regular expression for the groups of the jobs of a name."""
+        groups = sorted({planned.group for planned in self._jobs.values() if planned.name == job})
+        return "|".join(map(re.escape, groups)) or "(?!)"
+
+    def priority(self, job: str) -> int:
+        """Jobs in the chain of a GAN go first: it is the longest, so it decides how long a run takes."""
+        planned = [other for other in self.trainings if other.name == job]
+        return int(any(other.method is None or other.method.uses_gan for other in planned))
+
+    def trained_before(self, job: PlannedJob) -> list[PlannedJob]:
+        """The trainings whose files a job needs."""
+        needed = set(_flat(job.inputs))
+        return [other for other in self.trainings if needed & set(other.outputs.values())]
+
+    def _plan(self, seed: int, variant: Variant) -> None:
+        chain = self._chains[seed, variant.label] = Chain()
+        method = variant.method
+        self._plan_first_task(seed, variant, chain)
+        for task in self.later:
+            inputs: dict[str, str | list[str]] = {
+                "data": self.data("train", range(task + 1) if method.images == "so_far" else [task]),
+                "old_classifier": chain.classifiers[task - 1].checkpoint,
+            }
+            before = [chain.classifiers[task - 1]]
+            if method.uses_gan:
+                inputs["old_gan"] = chain.gans[task - 1].checkpoint
+                before.append(chain.gans[task - 1])
+            name = f"{TRAIN}{method.name}"
+            chain.classifiers[task] = self._training(name, seed, task, variant, inputs, before)
+            if method.uses_gan and task < self.tasks[-1]:
+                inputs = {
+                    "data": self.data("train", [task]),
+                    "classifier": chain.classifiers[task].checkpoint,
+                    "old_gan": chain.gans[task - 1].checkpoint,
+                }
+                before = [chain.classifiers[task], chain.gans[task - 1]]
+                chain.gans[task] = self._training("train_gan", seed, task, variant, inputs, before)
+        self._evaluations[seed, variant.label] = [
+            self._evaluate(seed, variant, job) for job in chain.classifiers.values()
+        ]
+        self._replay_evaluations[seed, variant.label] = [
+            self._evaluate_replay(seed, variant, chain, gan) for gan in chain.gans.values()
+        ]
+
+    def _plan_first_task(self, seed: int, variant: Variant, chain: Chain) -> None:
+        first, method = self.first, variant.method
+        data: dict[str, str | list[str]] = {"data": self.data("train", [first])}
+        name = f"{TRAIN}{method.name}"
+        if method.first_task == "own":
+            chain.classifiers[first] = self._training(name, seed, first, variant, data, [])
+        else:
+            given = self.settings.start.classifier
+            shared = self._training("pretrain_classifier", seed, first, variant, data, [], given)
+            chain.classifiers[first] = shared
+            if method.first_task == "memory":
+                inputs = data | {"old_classifier": shared.checkpoint}
+                chain.classifiers[first] = self._training(name, seed, first, variant, inputs, [shared])
+        if method.uses_gan and self.later:
+            classifier = chain.classifiers[first]
+            given = self.settings.start.gan
+            inputs = data | {"classifier": classifier.checkpoint}
+            chain.gans[first] = self._training(
+                "pretrain_gan", seed, first, variant, inputs, [classifier], given
+            )
+
+    def _training(
+        self,
+        name: str,
+        seed: int,
+        task: int,
+        variant: Variant,
+        inputs: Files,
+        before: Sequence[PlannedJob],
+        given: Path | None = None,
+    ) -> PlannedJob:
+        """Plan a training, or find the equal one of another variant.
+
+        Args:
+            given: a checkpoint that replaces it.
+        """
+        method = variant.method
+        makes_gan = name in GAN_JOBS
+        if given is not None:
+            depends = frozenset(
+                settings_of_job("use_checkpoint", self.settings.registry) if makes_gan else ()
+            )
+        else:
+            own = settings_of_job(name, self.settings.registry)
+            depends = frozenset(own).union(*(job.depends for job in before))
+        own_classifier = any(job.method is not None for job in before)
+        is_shared = name == "pretrain_classifier" or (name == "pretrain_gan" and not own_classifier)
+        base = SHARED if is_shared else method.name
+        group = base + own_settings(self.settings, variant.settings, depends)
+        folder = f"{seed_folder(self.results, seed)}/{place(group, task, name)}"
+        if folder not in self._jobs:
+            outputs = {"checkpoint": f"{folder}/{GAN if makes_gan else CLASSIFIER}"}
+            if given is None:
+                outputs["metrics"] = f"{folder}/{METRICS}"
+            only_memory = (
+                method.first_task == "memory" and task == self.first and name == f"{TRAIN}{method.name}"
+            )
+            self._jobs[folder] = PlannedJob(
+                name=name,
+                seed=seed,
+                task=task,
+                group=group,
+                folder=folder,
+                inputs={"data": inputs["data"], "given": str(given)} if given is not None else inputs,
+                outputs=outputs,
+                settings=variant.settings,
+                method=None if is_shared else method,
+                depends=depends,
+                steps=0 if only_memory or given is not None else steps_of_job(name, variant.settings),
+            )
+        return self._jobs[folder]
+
+    def _evaluate(self, seed: int, variant: Variant, classifier: PlannedJob) -> PlannedJob:
+        """Plan the evaluation of a classifier: shared, or the variant's own."""
+        own = classifier.method is not None
+        group = variant.label if own else classifier.group
+        folder = f"{seed_folder(self.results, seed)}/{place(group, classifier.task, 'evaluate')}"
+        if folder not in self._jobs:
+            self._jobs[folder] = PlannedJob(
+                name="evaluate",
+                seed=seed,
+                task=classifier.task,
+                group=group,
+                folder=folder,
+                inputs={"classifier": classifier.checkpoint, "data": self._evaluated(classifier.task)},
+                outputs={"accuracy": f"{folder}/accuracy.csv", "confusion": f"{folder}/confusion.csv"},
+                settings=variant.settings,
+                method=classifier.method,
+            )
+        return self._jobs[folder]
+
+    def _evaluate_replay(self, seed: int, variant: Variant, chain: Chain, gan: PlannedJob) -> PlannedJob:
+        """Plan the comparison of a GAN's replay with real images."""
+        group = variant.label if gan.method is not None else gan.group
+        folder = f"{seed_folder(self.results, seed)}/{place(group, gan.task, 'evaluate_replay')}"
+        if folder not in self._jobs:
+            self._jobs[folder] = PlannedJob(
+                name="evaluate_replay",
+                seed=seed,
+                task=gan.task,
+                group=group,
+                folder=folder,
+                inputs={
+                    "gan": gan.checkpoint,
+                    "classifier": chain.classifiers[gan.task].checkpoint,
+                    "data": self.data("train", range(gan.task + 1)) + self._evaluated(gan.task),
+                },
+                outputs={"replay": f"{folder}/replay.csv", "nearest": f"{folder}/nearest.safetensors"},
+                settings=variant.settings,
+                method=gan.method,
+            )
+            self._plan_sample_grids(self._jobs[folder], chain)
+        return self._jobs[folder]
+
+    def _plan_sample_grids(self, replay: PlannedJob, chain: Chain) -> None:
+        """Plan the plots of what a GAN makes; in the direct mode it makes features, which are no pictures."""
+        if replay.settings.gan.generated_stage:
+            return
+        inputs = {**replay.inputs, "nearest": replay.outputs["nearest"], "data": self._evaluated(replay.task)}
+        if replay.task - 1 in chain.gans:
+            inputs["old_gan"] = chain.gans[replay.task - 1].checkpoint
+        name = "plot_sample_grids"
+        folder = f"{seed_folder(self.results, replay.seed)}/{place(replay.group, replay.task, name)}"
+        self._jobs[folder] = dataclasses.replace(replay, name=name, folder=folder, inputs=inputs, outputs={})
+
+    def _evaluated(self, task: int) -> list[str]:
+        return self.data(self.settings.evaluation.split, range(task + 1))
+
+
+def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]) -> str:
+    """The suffix of a group: the settings in ``depends`` in which a variant differs from its run."""
+    if variant is run:
+        return ""
+    here, there = (flat_settings(plain(settings)) for settings in (variant, run))
+    changed = {
+        name: value
+        for name, value in sorted(here.items())
+        if value != there[name] and any(name == key or name.startswith(f"{key}.") for key in depends)
+    }
+    if not changed:
+        return ""
+    text = "".join(f"+{name}={value}" for name, value in changed.items())
+    if len(text) > GROUP_LENGTH or not SAFE.fullmatch(text):
+        text = "+" + hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
+    return text
+
+
+def _flat(files: Files) -> Iterator[str]:
+    for value in files.values():
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from value

@@ -1,0 +1,35 @@
+"""Names of a run's files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESULTS = Path("results")
+DOWNLOADS = RESULTS / "downloads"
+
+CLASSIFIER, GAN = "classifier.safetensors", "gan.safetensors"
+METRICS, BENCHMARK = "metrics.csv", "benchmark.tsv"
+PLAN, RECORDS = "plan.json", "records.json"
+
+
+def place(group: str, task: int, job: str) -> str:
+    """The folder of a job below its seed's."""
+    return f"{group}/task_{task}/{job}"
+
+
+def seed_folder(results: str | Path, seed: int | str) -> str:
+    """The folder of a seed's jobs, below a run's."""
+    return f"{results}/jobs/seed_{seed}"
+
+
+def table_path(results: str | Path, name: str) -> str:
+    """A CSV file of a run."""
+    return f"{results}/{name}.csv"
+
+
+def plots_folder(results: str | Path) -> str:
+    return f"{results}/plots"
+
+
+def pages_folder(results: str | Path) -> str:
+    return f"{results}/tables"

@@ -1,0 +1,12 @@
+"""Methods: one file each. To add one, see docs/add-a-method.md.
+
+A plugin imports what it needs from here: ``from genifer.methods import Batch, Method, TrainingSettings``.
+"""
+
+from genifer.methods.method import Batch, Method
+from genifer.settings import TrainingSettings
+
+PAPER = ("genifer", "finetune", "joint")
+"""The default of ``methods``: the paper's method between its bounds."""
+
+__all__ = ["PAPER", "Batch", "Method", "TrainingSettings"]

@@ -1,0 +1,10 @@
+"""Finetuning, the lower bound of continual learning."""
+
+from genifer.methods.method import Method
+
+
+class Finetune(Method):
+    """Lower bound: trains on a later task's own images only."""
+
+    name = "finetune"
+    version = 3

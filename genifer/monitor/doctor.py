@@ -1,0 +1,199 @@
+"""Check a machine before a long run: what would stop the run, and how long it will take."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import typer
+
+from genifer.config import RunSettings
+from genifer.data.load import find_archive
+from genifer.errors import GeniferError
+from genifer.layout import RESULTS
+from genifer.monitor.estimate import bytes_needed, layout_of_one_seed, training_hours
+from genifer.monitor.preflight import check_given_files, check_trackers, refuse_cpu
+from genifer.runtime.device import pick_device
+from genifer.runtime.durations import duration
+from genifer.runtime.files import atomic_write
+
+TIMEOUT_SECONDS = 10
+GIGABYTE = 1e9
+COLORS = {"ok": "green", "note": "yellow", "stop": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check.
+
+    Attributes:
+        verdict: ``stop`` if the run would stop, ``note`` if there is something to consider.
+        figures: the message's numbers, for scripts.
+    """
+
+    check: str
+    verdict: Literal["ok", "note", "stop"]
+    message: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
+    """Run all checks, and yield each result as soon as it is there.
+
+    Args:
+        device_name: auto, cpu or cuda.
+    """
+    checks: dict[str, Callable[[], Finding]] = {
+        "device": lambda: _device(device_name),
+        "data": lambda: _data(settings),
+        "disk": lambda: _disk(settings),
+        "results": _results,
+        "time": lambda: _time(settings, device_name),
+    }
+    for name, check in checks.items():
+        try:
+            yield check()
+        except GeniferError as error:
+            yield Finding(name, "stop", str(error))
+
+
+def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: bool) -> bool:
+    """Print findings as they come, one line each, or all as one JSON object.
+
+    Returns:
+        Whether something would stop the run.
+    """
+    shown = []
+    for finding in findings:
+        shown.append(finding)
+        if not as_json:
+            verdict = typer.style(f"{finding.verdict:4}", fg=COLORS[finding.verdict])
+            typer.echo(f"{verdict}  {finding.check:8} {finding.message}")
+    stops = any(finding.verdict == "stop" for finding in shown)
+    if as_json:
+        checks = [asdict(finding) for finding in shown]
+        typer.echo(json.dumps({"run": settings.run, "ok": not stops, "checks": checks}, indent=2))
+    return stops
+
+
+def _device(device_name: str) -> Finding:
+    device = pick_device(device_name)
+    if device.type == "cuda":
+        index = torch.cuda.current_device()
+        gpu = torch.cuda.get_device_properties(index)
+        count = torch.cuda.device_count()
+        return Finding(
+            "device",
+            "ok",
+            f"{gpu.name}, {gpu.total_memory / GIGABYTE:.0f} GB, driver {_driver() or 'unknown'}, "
+            f"CUDA {torch.version.cuda}, PyTorch {torch.__version__}"
+            + (f"; one of {count} GPUs" if count > 1 else ""),
+        )
+    found = f"{torch.get_num_threads()} threads of a CPU ({platform.machine()}), PyTorch {torch.__version__}"
+    if device_name == "cpu":
+        return Finding("device", "ok", found)
+    driver = _driver()
+    if driver is not None:
+        return Finding(
+            "device",
+            "note",
+            f"{found}; there is a GPU with driver {driver}, but this PyTorch (CUDA {torch.version.cuda}) "
+            "does not find it: update the driver, or install a PyTorch that fits it",
+        )
+    return Finding("device", "note", f"{found}; no GPU was found")
+
+
+def _driver() -> str | None:
+    """Version of NVIDIA's driver, if there is one."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip().splitlines()[0] if answer.stdout.strip() else None
+
+
+def _data(settings: RunSettings) -> Finding:
+    check_given_files(settings)
+    check_trackers(settings)
+    dataset, layout = settings.registry.dataset(settings.data.dataset), layout_of_one_seed(settings)
+    if all(Path(path).is_file() for path in layout.prepared):
+        return Finding("data", "ok", f"prepared in {Path(layout.prepared[0]).parent}")
+    if dataset.archive == "none":
+        return Finding("data", "ok", f"{dataset.name} needs no file")
+    downloaded = Path(layout.downloaded) if layout.downloaded else None
+    if downloaded is None or downloaded.is_file():
+        return Finding("data", "ok", f"found in {find_archive(dataset, settings.data, downloaded)}")
+    assert dataset.url is not None
+    try:
+        request = urllib.request.Request(dataset.url, method="HEAD")
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            size = int(answer.headers.get("Content-Length", 0))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise GeniferError(
+            f"{dataset.url} cannot be reached ({reason}): copy the archive from another machine, and set "
+            "data.archive to its path"
+        ) from error
+    return Finding("data", "ok", f"{dataset.url} can be reached ({size / GIGABYTE:.2f} GB to download)")
+
+
+def _disk(settings: RunSettings) -> Finding:
+    needed = bytes_needed(settings)
+    results = Path(layout_of_one_seed(settings).results)
+    present = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
+    folder = next(folder for folder in (RESULTS, Path()) if folder.is_dir())
+    free = shutil.disk_usage(folder).free
+    missing = max(needed - present, 0)
+    unknown = settings.registry.dataset(settings.data.dataset).images is None
+    message = (
+        f"{free / GIGABYTE:.1f} GB are free in {folder.absolute()}, the run needs {missing / GIGABYTE:.2f} GB"
+        + (" and room for the prepared images" if unknown else "")
+    )
+    if free < missing:
+        raise GeniferError(f"{message}: free space, or make results/ a link to a larger disk")
+    if free < 2 * missing:
+        message += ", and as much again for DVC's cache if it is recorded"
+    figures = {"free_bytes": free, "needed_bytes": missing}
+    return Finding("disk", "note" if free < 2 * missing else "ok", message, figures)
+
+
+def _results() -> Finding:
+    """Write, flush, rename and read back, as every job does."""
+    existed = RESULTS.exists()
+    content = os.urandom(1 << 20)
+    try:
+        RESULTS.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=RESULTS, prefix=".doctor-") as folder:
+            path = Path(folder) / "file"
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content)
+            if path.read_bytes() != content:
+                raise GeniferError(f"{RESULTS.absolute()}: a file that was written reads back differently")
+        if not existed:
+            RESULTS.rmdir()
+    except OSError as error:
+        raise GeniferError(
+            f"{RESULTS.absolute()}: cannot be written ({error.strerror}); change its permissions, or make "
+            "results/ a link to a folder that can be written"
+        ) from error
+    return Finding("results", "ok", f"files can be written to {RESULTS.absolute()}")
+
+
+def _time(settings: RunSettings, device_name: str) -> Finding:
+    device = pick_device(device_name)
+    hours = training_hours(settings, device)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+    if device.type == "cpu" and device_name == "auto":
+        refuse_cpu(settings, hours)
+    return Finding("time", "ok", f"the whole run takes about {duration(hours)} on {where}", {"hours": hours})

@@ -1,0 +1,167 @@
+"""What a run will take, before it starts: hours from a few timed steps, bytes from the networks' sizes."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genifer.config import RunSettings
+from genifer.layout import GAN, Layout, PlannedJob
+from genifer.runtime.device import pick_precision
+from genifer.training.job import Job
+from genifer.training.networks import new_gan
+from genifer.training.resume import KEPT
+from genifer.training.untrained import (
+    untrained_classifier,
+    untrained_first_task,
+    untrained_gan,
+    untrained_task,
+)
+
+TIMED_SECONDS = 1.0
+"""Steps are repeated for this long, at least once and at most `MOST_STEPS` times, after one to warm up."""
+MOST_STEPS = 10
+
+JOB_SECONDS = 4.0
+"""Time to start a job, which is nearly all that an evaluation, table or plot takes: seen on 2 cores."""
+JOBS_AROUND = 4
+"""Jobs before and after the longest chain of trainings: preparation, evaluation, table, plot."""
+
+WEIGHTS_RESUMED = 3
+"""Copies of a network's size in a resume file: its weights, and one or two moments of the optimizer."""
+
+
+def training_hours(settings: RunSettings, device: torch.device) -> float:
+    """Return the hours that a whole run takes on a device.
+
+    Trainings wait for those that they need. Others run in parallel if the settings allow that on a CPU.
+    """
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    at_once = 1
+    if settings.runtime.device == device.type == "cpu":
+        at_once = max(1, cores // settings.runtime.threads)
+        torch.set_num_threads(min(settings.runtime.threads, cores))
+    layout = layout_of_one_seed(settings)
+    try:
+        seconds = _seconds_of_trainings(layout, device)
+    finally:
+        torch.set_num_threads(threads)
+    chains: dict[str, float] = {}
+    for job in layout.trainings:
+        before = [chains[other.folder] for other in layout.trained_before(job)]
+        chains[job.folder] = seconds[job.folder] + max(before, default=0.0)
+    chain = max(chains.values(), default=0.0) + JOBS_AROUND * JOB_SECONDS
+    # A GAN's replay is evaluated and drawn. Data, pages and what collects from all seeds are made once.
+    others = len(layout.evaluations) + 2 * len(layout.replay_evaluations)
+    once = 2 + len(layout.tabulated) + len(layout.figures)
+    per_seed = sum(seconds.values()) + others * JOB_SECONDS
+    total = len(settings.seeds) * per_seed + once * JOB_SECONDS
+    return max(chain, total / at_once) / 3600
+
+
+def layout_of_one_seed(settings: RunSettings) -> Layout:
+    """Return the layout of a run as if it had its first seed only; those of other seeds are equal."""
+    return Layout(settings.model_copy(update={"seeds": settings.seeds[:1]}))
+
+
+def _seconds_of_trainings(layout: Layout, device: torch.device) -> dict[str, float]:
+    """Seconds of each training, by its folder. Steps of equal trainings are timed once."""
+    timed: dict[tuple[str, str, bool], float] = {}
+    seconds = {}
+    for job in layout.trainings:
+        per_step = 0.0
+        if job.steps:
+            # The group tells the method, and the settings in which a variant differs.
+            key = (job.name, job.group, job.task == layout.first)
+            if key not in timed:
+                timed[key] = _seconds_per_step(job, device)
+            per_step = timed[key]
+        seconds[job.folder] = job.steps * per_step + JOB_SECONDS
+    return seconds
+
+
+def _seconds_per_step(job: PlannedJob, device: torch.device) -> float:
+    """Median time of a step of a training, on random images with untrained networks."""
+    step = _step_of(job, device)
+
+    def timed() -> float:
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    timed()
+    times = [timed()]
+    while sum(times) < TIMED_SECONDS and len(times) < MOST_STEPS:
+        times.append(timed())
+    return statistics.median(times)
+
+
+def _step_of(job: PlannedJob, device: torch.device) -> Callable[[], object]:
+    settings = job.settings
+    precision = pick_precision(settings.runtime.precision, device)
+    context = Job(job.name, job.seed, job.task, Path(), device, precision)
+    if _is_gan(job):
+        gan = untrained_gan(settings, context)
+
+        def step() -> None:
+            batch = gan.draw_batch()
+            gan.discriminator_step(batch, 1)  # the step after one with R1, which most are unlike
+            gan.generator_step(batch)
+            gan.update_ema(1)
+
+        return step
+    if job.method is None:
+        return untrained_first_task(settings, context).step
+    return untrained_task(settings, job.method, context).step
+
+
+def _is_gan(job: PlannedJob) -> bool:
+    return Path(job.checkpoint).name == GAN
+
+
+def bytes_needed(settings: RunSettings) -> int:
+    """Return the bytes of a run's results: prepared images, checkpoints and resume files.
+
+    Images are included if the data set says how many there are.
+    """
+    data = settings.data
+    dataset = settings.registry.dataset(data.dataset)
+    prepared = (dataset.images or 0) * data.channels * data.image_size**2
+    layout = layout_of_one_seed(settings)
+    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    checkpoints = resumed = 0
+    for job in layout.trainings:
+        key = (job.name, job.group)
+        if key not in sizes:
+            sizes[key] = _checkpoint_and_resume_file(job)
+        checkpoints += sizes[key][0]
+        resumed = max(resumed, sizes[key][1])
+    return prepared + len(settings.seeds) * checkpoints + KEPT * resumed
+
+
+def _checkpoint_and_resume_file(job: PlannedJob) -> tuple[int, int]:
+    """Bytes of a training's checkpoint and of one resume file."""
+    settings, meta = job.settings, torch.device("meta")
+    data, n_classes = settings.data, sum(settings.scenario.tasks)
+    with meta:
+        classifier = untrained_classifier(settings, meta)
+        if not _is_gan(job):
+            return _bytes(classifier), WEIGHTS_RESUMED * _bytes(classifier)
+        images = torch.empty(1, data.channels, data.image_size, data.image_size)
+        generator, discriminator = new_gan(
+            settings.gan, settings.generator, settings.discriminator, classifier, n_classes, images
+        )
+    both = _bytes(generator) + _bytes(discriminator)
+    return both, WEIGHTS_RESUMED * both + _bytes(generator)  # the EMA
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())

@@ -1,0 +1,116 @@
+"""Checks before a run starts: files, data set, trackers, device, and the time that it will take on a CPU."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from genifer.config import RunSettings
+from genifer.data.load import errors_explained
+from genifer.data.scenario import build_scenario
+from genifer.errors import GeniferError
+from genifer.monitor.estimate import training_hours
+from genifer.report.published import read_published
+from genifer.runtime.device import pick_device
+from genifer.runtime.durations import duration
+from genifer.runtime.tracking import PACKAGES, missing_packages
+
+log = logging.getLogger(__name__)
+
+
+def check_run(settings: RunSettings, device_name: str, elsewhere: bool) -> None:
+    """Raise a `GeniferError` if something would stop a run.
+
+    Args:
+        elsewhere: jobs run on other machines, so this one's device does not matter.
+    """
+    if elsewhere:
+        check_given_files(settings)
+        check_trackers(settings)
+    else:
+        preflight(settings, device_name)
+
+
+def preflight(settings: RunSettings, device_name: str) -> None:
+    """Check a run before it starts.
+
+    Args:
+        device_name: auto, cpu or cuda.
+
+    Raises:
+        GeniferError: something would stop the run, or it would take too long on this CPU.
+    """
+    check_given_files(settings)
+    check_trackers(settings)
+    device = pick_device(device_name)
+    if device.type == "cpu" and device_name == "auto":
+        hours = training_hours(settings, device)
+        log.info("run %s: about %s on this CPU (no GPU was found)", settings.run, duration(hours))
+        refuse_cpu(settings, hours)
+    else:
+        where = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
+        log.info("run %s: on %s", settings.run, where)
+
+
+def refuse_cpu(settings: RunSettings, hours: float) -> None:
+    """Raise a `GeniferError` if a run would take longer on a CPU than the settings allow."""
+    limit = settings.runtime.max_cpu_hours
+    if hours > limit:
+        raise GeniferError(
+            f"run '{settings.run}' would take about {duration(hours)} on this CPU, more than "
+            f"runtime.max_cpu_hours: {limit:g}, and PyTorch finds no GPU. Run it on a machine with a GPU "
+            "(config/quickstart.yaml is a run for a CPU). Set runtime.device: cpu to run anyway (with "
+            f"snakemake: --config 'runtime={{device: cpu}}'), or runtime.max_cpu_hours above {hours:.0f}"
+        )
+
+
+def check_trackers(settings: RunSettings) -> None:
+    """Raise a `GeniferError` if the package of a tracker is not installed."""
+    missing = missing_packages(settings.runtime.trackers)
+    if missing:
+        packages = " ".join(PACKAGES[name] for name in missing)
+        raise GeniferError(
+            f"runtime.trackers: {', '.join(missing)}: not installed; run 'pip install {packages}', or "
+            "remove it from the list"
+        )
+
+
+def check_given_files(settings: RunSettings) -> None:
+    """Raise a `GeniferError` if a file or folder that the settings name does not exist or does not fit."""
+    given = {"start.classifier": settings.start.classifier, "start.gan": settings.start.gan}
+    given |= {
+        f"methods.{variant.label}: classifier.pretrained": variant.settings.classifier.pretrained
+        for variant in settings.variants
+        if "classifier" in variant.own
+    }
+    given["classifier.pretrained"] = settings.classifier.pretrained
+    for name, checkpoint in given.items():
+        if checkpoint is not None and not checkpoint.is_file():
+            raise GeniferError(
+                f"{name}: {checkpoint} does not exist; give the path of a checkpoint, relative to "
+                f"{Path.cwd()}"
+            )
+    if settings.plots.published is not None:
+        read_published(settings.plots.published)
+    if settings.data.archive is not None:
+        _check_archive(settings, settings.data.archive)
+
+
+def _check_archive(settings: RunSettings, archive: Path) -> None:
+    dataset = settings.registry.dataset(settings.data.dataset)
+    if not archive.exists():
+        raise GeniferError(
+            f"data.archive: {archive} does not exist; give the path of {dataset.archive_format}, relative to "
+            f"{Path.cwd()}"
+        )
+    if archive.is_dir() and dataset.archive == "download":
+        raise GeniferError(
+            f"data.archive: {archive} is a folder; data.dataset: {dataset.name} needs "
+            f"{dataset.archive_format}"
+        )
+    with errors_explained(dataset, archive):
+        names = dataset.class_names_in(archive)
+    if names is not None:
+        build_scenario(settings.scenario, names)

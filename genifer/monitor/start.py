@@ -1,0 +1,33 @@
+"""What the workflow asks before its first job."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from genifer.config import RunSettings
+
+
+def check_elsewhere(run: RunSettings, *, elsewhere: bool) -> bool:
+    """Check data, device and time of a run, in a process of its own that may import PyTorch.
+
+    Args:
+        elsewhere: jobs run on other machines, so this one's device does not matter.
+
+    Returns:
+        Whether the run may start; if not, a message has said why.
+    """
+    command = [sys.executable, "-m", "genifer", "check", "--settings", run.model_dump_json()]
+    return subprocess.run([*command, *(["--elsewhere"] if elsewhere else [])], check=False).returncode == 0
+
+
+def trainings_at_once(run: RunSettings, cores: int | None, gpus: int | None) -> int:
+    """Number of trainings that run side by side.
+
+    Args:
+        cores: that Snakemake has; None where jobs go to other machines.
+        gpus: that Snakemake has; None without a limit.
+    """
+    if run.runtime.device != "cpu" and gpus:
+        return gpus
+    return max(1, (cores or run.runtime.threads) // run.runtime.threads)

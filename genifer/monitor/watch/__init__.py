@@ -1,0 +1,1 @@
+"""`genifer watch`: the progress of runs, from the files that their jobs write."""

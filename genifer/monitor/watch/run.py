@@ -1,0 +1,84 @@
+"""Watch runs until they have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from genifer.errors import GeniferError
+from genifer.layout import PLAN
+from genifer.monitor.watch.plan import read_plan
+from genifer.monitor.watch.progress import RunProgress, look, now
+from genifer.monitor.watch.view import gpus, line, view
+
+
+def watch(names: Sequence[str], results: Path, every: float, once: bool) -> bool:
+    """Show the progress of runs, live on a terminal, else as plain lines, until all have ended.
+
+    Args:
+        names: of the runs; none for those that are under way, or else the newest.
+        results: folder of the runs.
+        every: seconds between updates.
+        once: print one plain line per run and return.
+
+    Returns:
+        Whether no run has failed or stopped.
+
+    Raises:
+        GeniferError: a run has no plan.
+    """
+    names = list(names) or _under_way_or_newest(results)
+    for name in names:
+        if not (results / name / PLAN).is_file():
+            known = ", ".join(sorted(path.parent.name for path in results.glob(f"*/{PLAN}")))
+            raise GeniferError(
+                f"'{name}': no run of this name has started under {results}; "
+                + (f"there are: {known}" if known else "start it with snakemake")
+            )
+    console = Console()
+    runs = _look(results, names)
+    if once or not console.is_terminal:
+        _print(console, runs)
+        while not once and any(map(_is_under_way, runs)):
+            time.sleep(every)
+            runs = _look(results, names)
+            _print(console, runs)
+    else:
+        # Ctrl-C ends the watching, not the run.
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            Live(view(runs, gpus(), console), console=console, screen=False, auto_refresh=False) as live,
+        ):
+            while any(map(_is_under_way, runs)):
+                time.sleep(every)
+                runs = _look(results, names)
+                live.update(view(runs, gpus(), console), refresh=True)
+    return all(run.state in ("running", "done") for run in runs)
+
+
+def _under_way_or_newest(results: Path) -> list[str]:
+    folders = sorted(
+        (path.parent for path in results.glob(f"*/{PLAN}")), key=lambda path: (path / PLAN).stat().st_mtime
+    )
+    if not folders:
+        raise GeniferError(f"no run has started under {results}; start one with snakemake")
+    runs = _look(results, [path.name for path in folders])
+    return [run.plan.run for run in runs if _is_under_way(run)] or [folders[-1].name]
+
+
+def _look(results: Path, names: Sequence[str]) -> list[RunProgress]:
+    return [look(read_plan(results / name), now()) for name in names]
+
+
+def _is_under_way(run: RunProgress) -> bool:
+    return run.state == "running" or run.count("running") > 0
+
+
+def _print(console: Console, runs: Sequence[RunProgress]) -> None:
+    for run in runs:
+        console.print(line(run), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,78 @@
+"""The losses of the methods, as pure functions of tensors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy (``loss``) and share of right answers (``accuracy``) of logits (n, classes)."""
+    loss = F.cross_entropy(logits.float(), labels)
+    return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Non-saturating GAN loss of the discriminator: mean of softplus(fake) + softplus(-real)."""
+    return (F.softplus(fake_logits) + F.softplus(-real_logits)).mean()
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Non-saturating GAN loss of the generator: mean of softplus(-fake)."""
+    return F.softplus(-fake_logits).mean()
+
+
+def r1_penalty(real_logits: Tensor, real_features: Tensor, gamma: float) -> Tensor:
+    """gamma / 2 times the squared gradient norm of D at real samples (Mescheder et al., 2018).
+
+    Args:
+        real_features: input of the discriminator, with ``requires_grad``.
+    """
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_features, create_graph=True)
+    return gamma / 2 * gradient.square().flatten(1).sum(1).mean()
+
+
+def output_distillation(old_logits: Tensor, new_logits: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between the old model's distribution over the old classes and the new model's.
+
+    The new model's softmax runs over all its classes, the sum over the old ones.
+
+    Args:
+        old_logits: (n, old classes).
+        new_logits: (n, old + new classes).
+    """
+    old = F.softmax(old_logits.float() / temperature, dim=1)
+    new = F.log_softmax(new_logits.float() / temperature, dim=1)
+    return -(old * new[:, : old.shape[1]]).sum(1).mean()
+
+
+def divergence(old_logits: Tensor, new_logits: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of the new model's distribution from the old model's.
+
+    Args:
+        old_logits: (n, old classes); the new classes have probability 0 in the old model.
+        new_logits: (n, old + new classes).
+    """
+    old = F.softmax(old_logits.float() / temperature, dim=1)
+    new = F.log_softmax(new_logits.float() / temperature, dim=1)
+    return (old * (torch.log(old + 1e-6) - new[:, : old.shape[1]])).sum(1).mean()
+
+
+def logit_distance(old_logits: Tensor, new_logits: Tensor, squared: bool) -> Tensor:
+    """Mean squared or absolute difference of the old classes' logits."""
+    old, new = old_logits.float(), new_logits[:, : old_logits.shape[1]].float()
+    return F.mse_loss(new, old) if squared else F.l1_loss(new, old)
+
+
+def feature_distillation(old_features: Tensor, new_features: Tensor, norm: Literal["L1", "L2"]) -> Tensor:
+    """Mean over the samples of the norm of the difference of their features."""
+    difference = (new_features.float() - old_features.float()).flatten(1)
+    return difference.norm(p=1 if norm == "L1" else 2, dim=1).mean()
+
+
+def generator_distillation(old: Tensor, new: Tensor, loss: Literal["L1", "L2"]) -> Tensor:
+    """Mean absolute (L1) or squared (L2) difference of what both generators make of the same latents."""
+    return F.l1_loss(new.float(), old.float()) if loss == "L1" else F.mse_loss(new.float(), old.float())

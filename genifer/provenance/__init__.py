@@ -1,0 +1,1 @@
+"""How results were made: Snakemake's records beside them, and runs recorded with DVC."""

@@ -1,0 +1,172 @@
+"""Sample grids: what a GAN replays, one column per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from genifer.config import PlotSettings
+from genifer.data.batches import Normalization, load_task_data
+from genifer.errors import GeniferError
+from genifer.evaluation.replay import NEAREST
+from genifer.nn.generator import Generator
+from genifer.report.plots import (
+    CLASSES_PER_BAND,
+    bands,
+    draw_sheet,
+    name_columns,
+    names_height,
+    save,
+    set_style,
+    set_title,
+)
+from genifer.runtime.seeds import job_seed, seeded_generator
+from genifer.runtime.tensors import load_tensors
+from genifer.training.checkpoints import TrainedGan, load_classifier, load_gan
+from genifer.training.replay import generate_replay
+
+CPU = torch.device("cpu")
+
+GAP = 1
+"""White pixels between images."""
+
+
+def plot_sample_grids(
+    settings: PlotSettings,
+    group: str,
+    seed: int,
+    gan_path: Path,
+    old_gan_path: Path | None,
+    classifier_path: Path,
+    nearest_path: Path,
+    data_paths: Sequence[Path],
+    output: Path,
+) -> None:
+    """Draw replay_<group>_seed_<s>_task_<t> and nearest_<group>_seed_<s>_task_<t>, each as PNG and SVG.
+
+    The first shows for each class real images, those of the GAN before, and those of this GAN. Both
+    generators get the same latent vectors and noise, which shows how an image has changed. The second shows
+    for each class the replayed image that is nearest to a training image, and that training image.
+
+    Args:
+        group: of the GAN's evaluation.
+        gan_path: checkpoint of the GAN.
+        old_gan_path: that of the GAN after the task before; None on the first task.
+        classifier_path: a classifier of the run, for the normalisation.
+        nearest_path: ``nearest.safetensors`` of `evaluate_replay`.
+        data_paths: prepared files of the tasks that the GAN knows, in order.
+        output: folder of the plots.
+
+    Raises:
+        GeniferError: the GAN makes features, which are no images.
+    """
+    set_style(settings)
+    gan = load_gan(gan_path, CPU)
+    if gan.generator.stage > 0:
+        raise GeniferError(
+            f"{gan_path}: generates features of stage {gan.generator.stage} (gan.matching_mode: direct), "
+            "which are no images; there is nothing to draw"
+        )
+    task = len(data_paths) - 1
+    which = f"{group}_seed_{seed}_task_{task}"
+    title = f"after task {task} ({group}, seed {seed})"
+    normalize = load_classifier(classifier_path, CPU).normalization
+    n_classes, rows = gan.n_classes_seen, settings.replay_images_per_class
+    rng = seeded_generator(job_seed(seed, "plot_replay", 0), CPU)
+    z = torch.randn(rows * n_classes, gan.generator.latent_dim, generator=rng)
+    noise = gan.generator.draw_noise(len(z), rng)
+    blocks = {"real": _real_images(data_paths, n_classes, rows)}
+    if old_gan_path is None:
+        blocks["replayed"] = _replayed(gan, z, noise, normalize, n_classes)
+    else:
+        blocks["old\ngenerator"] = _replayed(load_gan(old_gan_path, CPU), z, noise, normalize, n_classes)
+        blocks["new\ngenerator"] = _replayed(gan, z, noise, normalize, n_classes)
+    names = load_task_data([data_paths[0]], CPU).class_names[:n_classes]
+    figure = _sample_grid(blocks, names, f"Replay {title}")
+    save(figure, output / f"replay_{which}", settings)
+
+    tensors, description = load_tensors(nearest_path, NEAREST)
+    blocks = {"replayed": _rows(tensors["replayed"][None]), "nearest\nreal": _rows(tensors["training"][None])}
+    figure = _sample_grid(blocks, description["class_names"], f"Replay nearest to a training image\n{title}")
+    save(figure, output / f"nearest_{which}", settings)
+
+
+def _rows(images: Tensor) -> np.ndarray:
+    """From (rows, classes, channels, size, size), uint8, to (rows, classes, size, size, channels)."""
+    return images.permute(0, 1, 3, 4, 2).numpy()
+
+
+def _real_images(data_paths: Sequence[Path], n_classes: int, rows: int) -> np.ndarray:
+    """The first images of each class; white where a class has fewer."""
+    per_class: dict[int, Tensor] = {}
+    for path in data_paths:
+        data = load_task_data([path], CPU)
+        for label in range(data.n_old, data.n_old + data.n_new):
+            per_class[label] = data.images[data.labels == label][:rows]
+    size = data.images.shape[1:]
+    images = torch.full((rows, n_classes, *size), 255, dtype=torch.uint8)
+    for label, of_class in per_class.items():
+        images[: len(of_class), label] = of_class
+    return _rows(images)
+
+
+@torch.inference_mode()
+def _replayed(
+    gan: TrainedGan, z: Tensor, noise: list[Tensor], normalize: Normalization, n_classes: int
+) -> np.ndarray:
+    """Samples of the classes that the GAN knows; white for the others."""
+    generator: Generator = gan.generator.eval()
+    rows = len(z) // n_classes
+    labels = torch.arange(n_classes).repeat(rows)
+    known = labels < gan.n_classes_seen
+    made = generate_replay(generator, z[known], labels[known], [level[known] for level in noise], normalize)
+    images = torch.full((len(z), *made.shape[1:]), 255, dtype=torch.uint8)
+    images[known] = normalize.to_pixels(made)
+    return _rows(images.view(rows, n_classes, *made.shape[1:]))
+
+
+def _sample_grid(blocks: dict[str, np.ndarray], names: Sequence[str], title: str) -> Figure:
+    """Blocks of rows, each (rows, classes, size, size, channels), below each other in bands of classes."""
+    size = next(iter(blocks.values())).shape[2]
+    n_rows = sum(len(images) for images in blocks.values())
+    of_bands = list(bands(len(names)))
+    columns = min(len(names), CLASSES_PER_BAND)
+    cell = 0.55 if len(of_bands) == 1 else 0.42
+    figure, grid = plt.subplots(
+        len(of_bands),
+        1,
+        figsize=(max(columns * cell + 1.6, 5.0), len(of_bands) * (n_rows * cell + names_height(names) + 0.2)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, classes in zip(grid[:, 0], of_bands, strict=True):
+        sheets, centres, top = [], [], 0
+        for images in blocks.values():
+            sheet = _sheet(images[:, classes.start : classes.stop], columns)
+            sheets.append(sheet)
+            centres.append(top + sheet.shape[0] / 2)
+            top += sheet.shape[0] + 4 * GAP
+            sheets.append(np.full((4 * GAP, *sheet.shape[1:]), 255, dtype=np.uint8))
+        draw_sheet(axes, np.concatenate(sheets[:-1]))
+        middles = [index * (size + GAP) + size / 2 for index in range(len(classes))]
+        name_columns(axes, middles, [names[label] for label in classes])
+        axes.set_yticks(centres, list(blocks))
+    set_title(figure, title)
+    return figure
+
+
+def _sheet(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (rows, classes, size, size, channels) side by side, padded to this number of columns."""
+    rows, classes, size, _, channels = images.shape
+    sheet = np.full((rows * (size + GAP) - GAP, columns * (size + GAP) - GAP, channels), 255, dtype=np.uint8)
+    for row in range(rows):
+        for column in range(classes):
+            top, left = row * (size + GAP), column * (size + GAP)
+            sheet[top : top + size, left : left + size] = images[row, column]
+    return sheet

@@ -1,0 +1,272 @@
+"""Run files: read, checked and explained; and the defaults written as one."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from genifer.config import (
+    DEFAULT,
+    RunSettings,
+    RuntimeSettings,
+    merged,
+    plain,
+    registry_of,
+)
+from genifer.errors import GeniferError
+from genifer.registry import Registry
+from genifer.settings_model import settings_model
+from genifer.variants import check_variant, refuse_other_blocks
+
+RENAMED = {"classifier.readout_bias": "classifier.head_bias"}
+"""Settings of earlier versions, and what they are called now."""
+
+HEADER = """\
+# The paper's experiment: CIFAR-100, 50 + 5 x 10 classes (Thandiackal et al., 2024).
+# All settings with their defaults. Another run file states only what differs.
+# Made by `genifer settings`.
+"""
+WIDTH = 96
+
+
+def load_settings(path: Path) -> RunSettings:
+    """Read and check a run file.
+
+    Raises:
+        GeniferError: the file cannot be read, or a setting is unknown or out of range.
+    """
+    return parse_settings(read_yaml(path), source=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings that a run file states, unchecked."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GeniferError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a run file, "
+            "for example config/quickstart.yaml"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GeniferError(f"{path}: is not valid YAML: {error}") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise GeniferError(
+            f"{path}: must hold settings as 'key: value' lines, not a {type(content).__name__}"
+        )
+    return content
+
+
+def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
+    """Check settings that are already a mapping; ``source`` names them in messages.
+
+    Raises:
+        GeniferError: a setting is unknown or out of range, or settings do not fit together.
+    """
+    _refuse_renamed(content, source)
+    registry = _registry(content, source)
+    model = settings_model(registry)
+    settings_in_full = merged(model().model_dump(), content)
+    with _explained(source, model):
+        if isinstance(settings_in_full.get("data"), Mapping):
+            settings_in_full["data"] = _with_dataset_defaults(settings_in_full["data"], registry, source)
+        settings = model.model_validate(settings_in_full)
+    for label, own in settings.stated_variants().items():
+        with _explained(f"{source}: methods.{label}", model):
+            refuse_other_blocks(label, own, registry)
+            check_variant(settings.variant(label))
+    return settings
+
+
+def parse_mapping(text: str, option: str) -> dict[str, Any]:
+    """The mapping that an option of the command line gives, as JSON or in YAML's flow style."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise GeniferError(f"{option} is not valid JSON or YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise GeniferError(f"{option}: {text!r} is no mapping, such as '{{compile: off}}'")
+    return content
+
+
+def with_runtime(run: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
+    """The settings with changes in the block ``runtime``, from the command line.
+
+    Raises:
+        GeniferError: a setting does not exist or is out of range.
+    """
+    block = plain(run.runtime) | {name: value for name, value in changes.items() if name != "plugins"}
+    with _explained("--runtime", type(run)):
+        return run.model_copy(update={"runtime": RuntimeSettings.model_validate(block)})
+
+
+def _registry(content: Mapping[str, Any], source: str) -> Registry:
+    plugins = content.get("plugins") or []
+    if not isinstance(plugins, Sequence) or isinstance(plugins, str):
+        raise GeniferError(
+            f"{source}: plugins: {plugins!r} is not allowed: give a list of Python files, such as "
+            "[my/method.py]"
+        )
+    return registry_of([Path(str(plugin)) for plugin in plugins])
+
+
+def _with_dataset_defaults(data: Mapping[str, Any], registry: Registry, source: str) -> dict[str, Any]:
+    """The data block with the data set's own values in place of ``default``."""
+    name = data["dataset"]
+    if not isinstance(name, str) or name not in registry.datasets:
+        raise GeniferError(
+            f"{source}: data.dataset: {name!r} is not known; {registry.hint(registry.datasets)}"
+        )
+    dataset = registry.datasets[name]
+    resolved = dict(data)
+    for key in ("mean", "std"):
+        if resolved[key] == DEFAULT:
+            values = getattr(dataset, key)
+            fits = values is not None and len(values) == resolved["channels"]
+            resolved[key] = list(values) if fits else None
+    if resolved["archive_md5"] == DEFAULT:
+        resolved["archive_md5"] = dataset.md5
+    archive = resolved["archive"]
+    if dataset.archive == "required" and archive is None:
+        raise GeniferError(
+            f"{source}: data.archive is missing: data.dataset: {name} needs the path of "
+            f"{dataset.archive_format}"
+        )
+    if dataset.archive == "none" and archive is not None:
+        raise GeniferError(
+            f"{source}: data.archive: {name} needs no archive ({dataset.summary()}); set it to null"
+        )
+    return resolved
+
+
+def _refuse_renamed(content: Mapping[str, Any], source: str) -> None:
+    for old, new in RENAMED.items():
+        block, _, key = old.partition(".")
+        if isinstance(content.get(block), Mapping) and key in content[block]:
+            raise GeniferError(f"{source}: {old} is now called {new}; rename it")
+
+
+@contextmanager
+def _explained(source: str, model: type[RunSettings]) -> Iterator[None]:
+    """Turn errors of validation into messages that begin with their source."""
+    try:
+        yield
+    except ValidationError as error:
+        raise GeniferError(explain(error, source, model)) from None
+    except GeniferError as error:
+        message = str(error)
+        raise GeniferError(message if message.startswith(source) else f"{source}: {message}") from None
+    except ValueError as error:
+        raise GeniferError(f"{source}: {error}") from None
+
+
+def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
+    """Turn pydantic's report into one line per setting: its name, value and what is allowed.
+
+    Args:
+        model: of the run; the error may be one of its blocks'.
+    """
+    block = [name for name, field in model.model_fields.items() if _title(field.annotation) == error.title]
+    lines = []
+    for item in error.errors(include_url=False):
+        parts = block[:1] + [str(part) for part in item["loc"] if not _names_a_type(part)]
+        name = ".".join(parts)
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{source}: {name} does not exist; {_instead(parts, model)}")
+        elif not name:
+            lines.append(f"{source}: {message}")
+        elif item["type"] == "value_error":
+            prefix = "" if message.startswith(name.split(".")[0] + ".") else f"{name} "
+            lines.append(f"{source}: {prefix}{message}")
+        else:
+            lines.append(f"{source}: {name}: {item['input']!r} is not allowed: {message}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _title(annotation: Any) -> str | None:
+    return getattr(annotation, "__name__", None)
+
+
+def _names_a_type(part: int | str) -> bool:
+    """Whether a part of an error's place is pydantic's name for one alternative of a type."""
+    return isinstance(part, str) and ("[" in part or part in ("function-before", "constrained-int"))
+
+
+def _instead(parts: list[str], model: type[BaseModel]) -> str:
+    """What there is in place of a setting that does not exist."""
+    block: Any = model
+    for part in parts[:-1]:
+        block = block.model_fields[part].annotation
+    name, _, key = parts[-1].partition(".")
+    if len(parts) == 1 and key and name in model.model_fields:
+        return (
+            f"settings lie in blocks: write '{name}={{{key}: ...}}' on the command line, or '{key}: ...' "
+            "under "
+            f"'{name}:' in a run file"
+        )
+    return f"settings here are: {', '.join(sorted(block.model_fields))}"
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings, as JSON has them, by their full names, such as gan.r1_gamma, and as text."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "null" if value is None else str(value)
+    return flat
+
+
+LAST_BLOCKS = ("evaluation", "plots", "runtime")
+"""They come after the methods' blocks in a run file."""
+
+
+def default_run_file(registry: Registry) -> str:
+    """All settings as YAML, each under its description."""
+    defaults = settings_model(registry)()
+    names = [name for name in type(defaults).model_fields if name not in LAST_BLOCKS]
+    return HEADER + _block(defaults, [*names, *LAST_BLOCKS], 0)
+
+
+def _block(block: BaseModel, names: Sequence[str], indent: int) -> str:
+    margin = " " * indent
+    lines = []
+    for name in names:
+        field, value = type(block).model_fields[name], getattr(block, name)
+        if indent == 0:
+            lines.append("")
+        description = field.description or (type(value).__doc__ if isinstance(value, BaseModel) else None)
+        if description:
+            text = " ".join(description.split())
+            lines += textwrap.wrap(
+                text,
+                WIDTH - indent,
+                initial_indent=f"{margin}# ",
+                subsequent_indent=f"{margin}# ",
+                break_on_hyphens=False,
+            )
+        if isinstance(value, BaseModel):
+            below = _block(value, list(type(value).model_fields), indent + 2)
+            lines += [f"{margin}{name}:", below.rstrip("\n")]
+        else:
+            lines.append(f"{margin}{name}: {_scalar(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    """A value in YAML's flow style, which for these types is JSON; plain words without quotes."""
+    if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit():
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(_scalar(entry) for entry in value)}]"
+    return json.dumps(value)

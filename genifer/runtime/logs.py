@@ -1,0 +1,34 @@
+"""Messages of a command: to the terminal, and to a log file if one is named."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from genifer.errors import GeniferError
+
+
+def log_to(path: Path | None) -> None:
+    """Send all messages to stderr and, if a path is given, to a new file there.
+
+    Raises:
+        GeniferError: the file cannot be written.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        except OSError as error:
+            raise GeniferError(
+                f"--log: {path} cannot be written ({error.strerror}); give a path in a folder that can"
+            ) from error
+    # A terminal or pipe that has gone must not stop a training.
+    logging.raiseExceptions = False
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+
+
+def logs_to_file() -> bool:
+    """Whether messages also go to a file, as those of the workflow's jobs do."""
+    return any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)

@@ -1,0 +1,212 @@
+"""Trainings of the classifier: on the first task, and on a later one by any method."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genifer.data.batches import Normalization, ShuffledBatches, TaskData, load_task_data, only
+from genifer.errors import GeniferError
+from genifer.methods.method import Batch, Method
+from genifer.nn.classifier import Classifier
+from genifer.settings import ClassifierSettings, TrainingSettings
+from genifer.training.checkpoints import (
+    TrainedClassifier,
+    load_classifier,
+    load_gan,
+    refuse_stored_images,
+    require_classes,
+    save_classifier,
+)
+from genifer.training.job import Job
+from genifer.training.networks import new_classifier
+from genifer.training.optimizers import make_optimizer
+from genifer.training.resume import Part
+
+log = logging.getLogger(__name__)
+
+
+def pretrain_classifier(
+    job: Job, network: ClassifierSettings, settings: TrainingSettings, data_paths: Sequence[Path]
+) -> None:
+    """Train a new classifier on the first task; writes ``classifier.safetensors``."""
+    rng = job.start()
+    data = load_task_data(only(data_paths), job.device)
+    learner = Method(settings, _first_classifier(network, data, job), {})
+    begin(learner, job, data, rng)
+    fit(learner, settings.steps)
+
+
+def train_task(
+    job: Job,
+    method: type[Method],
+    settings: TrainingSettings,
+    network: ClassifierSettings,
+    data_paths: Sequence[Path],
+    old_classifier_path: Path | None,
+    old_gan_path: Path | None,
+) -> None:
+    """Learn a task by a method; writes ``classifier.safetensors``.
+
+    Args:
+        network: of a new classifier, for methods that train the first task themselves.
+        data_paths: prepared training images of the task, or of all tasks so far (``method.images``).
+        old_classifier_path: after the task before. On the first task the shared classifier, for methods that
+            leave a memory of it; None for methods that train it themselves.
+        old_gan_path: after the task before, for methods that use one.
+
+    Raises:
+        GeniferError: a checkpoint is missing, or is that of another task or method.
+    """
+    rng = job.start()
+    data = load_task_data(data_paths if method.images == "so_far" else only(data_paths), job.device)
+    _require_files(method, data, old_classifier_path, old_gan_path)
+    if method.images == "so_far":
+        log.info("[%s] trains on the images of all tasks so far", job.title)
+    gan = load_gan(old_gan_path, job.device) if old_gan_path is not None else None
+    if gan is not None and old_gan_path is not None:
+        require_classes(old_gan_path, gan.n_classes_seen, data.n_old, f"task {data.task}")
+    if old_classifier_path is None:
+        learner = method(settings, _first_classifier(network, data, job), {})
+        begin(learner, job, data, rng)
+        fit(learner, settings.steps)
+        return
+    trained = load_classifier(old_classifier_path, job.device)
+    classifier, memory = trained.network, _memory_of(method, trained, old_classifier_path)
+    steps = settings.steps
+    if method.first_task == "memory" and not memory and classifier.n_classes == data.n_old + data.n_new:
+        steps = 0  # the classifier has learned the first task; its memory is still to be computed
+        learner = method(settings, classifier, memory)
+    else:
+        require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
+        if gan is None and method.uses_gan:
+            raise GeniferError(
+                f"--old-gan is missing: {method.name} replays what the GAN of the task before makes"
+            )
+        teacher = copy.deepcopy(classifier) if method.uses_teacher else None
+        classifier.grow(data.n_new)
+        learner = method(settings, classifier, memory)
+        if teacher is not None:
+            learner.teacher = teacher.requires_grad_(False).eval()
+        if gan is not None:
+            learner.generator = gan.generator.eval().requires_grad_(False)
+    begin(learner, job, data, rng)
+    fit(learner, steps)
+
+
+def _first_classifier(network: ClassifierSettings, data: TaskData, job: Job) -> Classifier:
+    return new_classifier(network, data.images.shape[1], data.n_old + data.n_new, job.device)
+
+
+def begin(learner: Method, job: Job, data: TaskData, rng: torch.Generator) -> None:
+    """Give a method's object what its training needs."""
+    learner.job, learner.data, learner.rng = job, data, rng
+    learner.normalize = Normalization(data.mean, data.std).to(job.device)
+    learner.classifier.freeze_stages(learner.settings.frozen_stages)
+
+
+def fit(learner: Method, count: int) -> None:
+    """Run the loop of a training and write its checkpoint, with the memory that the method leaves."""
+    job, data = learner.job, learner.data
+    training = ClassifierTraining(learner, count) if count else None
+    parts = training.parts if training is not None else {}
+    with job.loop(count, parts) as loop:
+        if training is not None and loop.done == 0:
+            learner.prepared = learner.prepare()
+        for step in loop:
+            assert training is not None
+            loop.record(step, training.step())
+        learner.classifier.eval()
+        memory = learner.finish()
+        if not learner.stores_exemplars:
+            refuse_stored_images(memory, data.images, type(learner))
+    save_classifier(
+        job.output / "classifier.safetensors",
+        learner.classifier,
+        data.task,
+        data.mean,
+        data.std,
+        method=learner if memory or learner.has_own_logits() else None,
+        memory=memory,
+    )
+    loop.finish()
+
+
+class ClassifierTraining:
+    """The training of a classifier by a method, step by step.
+
+    Attributes:
+        parts: what a resume file holds.
+    """
+
+    def __init__(self, learner: Method, count: int) -> None:
+        settings, job = learner.settings, learner.job
+        learner.classifier.train()
+        learner.batches = ShuffledBatches(learner.data, learner.images_per_batch(), learner.rng)
+        learner.setup()
+        self.learner = learner
+        self.optimizer, self.schedule = make_optimizer(
+            settings.optimizer, learner.classifier.parameters(), count
+        )
+        self._losses = job.compiled(self.losses)
+        self.parts: dict[str, Part] = {
+            "classifier": learner.classifier,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "batches": learner.batches,
+            "prepared": _Prepared(learner),
+            "rng": learner.rng,
+        }
+
+    def step(self) -> dict[str, Tensor]:
+        """Take one step of the optimizer; returns its scalars."""
+        losses = self._losses(self.learner.draw_batch())
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        self.optimizer.step()
+        self.schedule.step(self.learner.progress_loss(losses))
+        return losses
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the method's losses under autocast."""
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with self.learner.job.autocast():
+            return self.learner.losses(batch._replace(images=images))
+
+
+class _Prepared:
+    """What a method has prepared for the task, as a part of the resume state."""
+
+    def __init__(self, learner: Method) -> None:
+        self.learner = learner
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.learner.prepared
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        device = self.learner.job.device
+        self.learner.prepared = {name: tensor.to(device) for name, tensor in state.items()}
+
+
+def _require_files(
+    method: type[Method], data: TaskData, old_classifier: Path | None, old_gan: Path | None
+) -> None:
+    if old_classifier is None and (method.first_task != "own" or data.n_old):
+        raise GeniferError(f"--old-classifier is missing: {method.name} starts from the task before")
+    if old_gan is not None and not method.uses_gan:
+        raise GeniferError(f"--old-gan: {method.name} uses no GAN; leave it out")
+
+
+def _memory_of(method: type[Method], trained: TrainedClassifier, path: Path) -> dict[str, Tensor]:
+    """The memory in a checkpoint, which must be the method's own."""
+    if trained.method is not None and trained.method != method.name:
+        raise GeniferError(
+            f"{path}: was made by the method {trained.method}, whose memory {method.name} cannot use; give "
+            f"the checkpoint of {method.name}, or of the first task"
+        )
+    return trained.memory

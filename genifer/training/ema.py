@@ -1,0 +1,30 @@
+"""The generator's exponential moving average (EMA) of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float) -> float:
+    """Share that the EMA keeps at a generator step (counted from 0).
+
+    The half-life, in images, grows linearly over ``rampup_steps`` (Karras et al., 2020, appendix B).
+    """
+    images = half_life * min(1.0, step / rampup_steps)
+    return float(0.5 ** (batch_size / max(images, 1e-8)))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """average = decay * average + (1 - decay) * module, over all parameters."""
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def relative_distance(average: nn.Module, module: nn.Module) -> Tensor:
+    """Norm of the difference of all parameters, relative to that of the module's."""
+    weights = [parameter.detach() for parameter in module.parameters()]
+    between = torch._foreach_sub(list(average.parameters()), weights)
+    differences, norms = (torch.stack(torch._foreach_norm(list(tensors))) for tensors in (between, weights))
+    return differences.norm() / norms.norm()

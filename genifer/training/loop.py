@@ -1,0 +1,180 @@
+"""The loop of a training: the steps still to do, their scalars, and resume files between them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from genifer.errors import GeniferError, Interrupted
+from genifer.run_file import flat_settings
+from genifer.runtime.progress import Progress
+from genifer.runtime.status import Status, machine_of
+from genifer.runtime.tracking import Tracked, Trackers
+from genifer.training.metrics import Metrics
+from genifer.training.resume import Clock, Part, ResumeFiles, Stop, not_finite, restore_state, state_of
+
+if TYPE_CHECKING:
+    from genifer.training.job import Job
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.csv"
+
+SAMPLE_GRIDS = 10
+"""How often a GAN's training shows a sample grid to the trackers."""
+
+Judge = Callable[[int, Mapping[str, float]], str | None]
+"""Takes a step (counted from 0) and its scalars; returns an error message if they show a failure."""
+
+
+class Loop:
+    """The steps that are still to do, the record of their scalars, and resume files between them.
+
+    ``for step in loop`` counts from 0, or from where an interrupted training was; `record` takes each
+    step's scalars; `finish`, when the checkpoint is written, ends the training.
+
+    A scalar or weight that is not finite, and what ``judge`` finds, end the training with a
+    `GeniferError`; a state with such weights is written to no file.
+    """
+
+    def __init__(self, job: Job, count: int, parts: Mapping[str, Part], judge: Judge | None) -> None:
+        self.job = job
+        self.count = count
+        self.done = 0
+        self.judge = judge
+        self.metrics = Metrics(count)
+        self.parts: dict[str, Part] = {**parts, "metrics": self.metrics}
+        self.files = ResumeFiles(job.output / "resume", job.belongs_to)
+        self.clock = Clock(job.resume_every)
+        self.stop = Stop()
+
+    def __enter__(self) -> Loop:
+        for path in self.job.output.glob(".*.safetensors"):
+            path.unlink()  # a checkpoint during whose writing the training was killed
+        found = self.files.read()
+        if found is not None:
+            self.done, state = found
+            restore_state(self.parts, state, self.files.folder)
+            log.info("[%s] resumes after step %s", self.job.title, f"{self.done:,}")
+        job = self.job
+        settings = flat_settings(job.belongs_to.get("settings", {}))
+        self.trackers = Trackers(job.trackers, Tracked(job.output, job.title, settings, self.done))
+        about = {"job": job.name, "seed": job.seed, "task": job.task}
+        machine = machine_of(job.device, job.precision)
+        self.status = Status(job.output, about | machine, self.count, job.device)
+        self.progress = Progress(job.title, self.count)
+        self.listening = self.stop.listening()
+        self.listening.__enter__()
+        self.clock.reset()
+        self.progress.start(self.done)
+        self.status.begin(self.done)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.listening.__exit__(kind, error, traceback)
+        self.progress.stop()
+        self.trackers.close(finished=error is None)
+        if error is not None:
+            interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+            self.status.end("interrupted" if interrupted else "failed", self.done, _first_line(error))
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.done, self.count):
+            yield step
+            self.done = step + 1
+            if self.stop.signal is not None or (self.clock.due() and self.done < self.count):
+                self._save()
+            if self.stop.signal is not None:
+                raise self.stop.interrupted(f"[{self.job.title}]", self.done)
+        self._sound_state()
+
+    def record(self, step: int, scalars: Mapping[str, Tensor]) -> None:
+        """Take the scalars of a step (counted from 0)."""
+        self.metrics.add(step, scalars)
+        if self.metrics.due:
+            self._look()
+        else:
+            self.progress.update(step + 1, None)
+        self.status.update(step + 1)
+
+    def sample_grid_due(self, step: int) -> bool:
+        """Whether trackers want a sample grid after a step (counted from 0)."""
+        often = max(1, self.count // SAMPLE_GRIDS)
+        return bool(self.trackers.active) and ((step + 1) % often == 0 or step + 1 == self.count)
+
+    def sample_grid(self, step: int, name: str, image: Tensor) -> None:
+        """Show an image (channels, height, width), uint8, to the trackers."""
+        self.trackers.image(step + 1, name, image)
+
+    def _look(self) -> None:
+        """Fetch the scalars of the last steps and check them; complete rows go to the trackers."""
+        for step, scalars in self.metrics.fetch():
+            row = self.metrics.take(step, scalars)
+            odd = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
+            wrong = " and ".join(odd) or (self.judge(step, scalars) if self.judge is not None else None)
+            if wrong:
+                raise self._went_wrong(step + 1, wrong)
+            if row is not None:
+                self.trackers.scalars(step + 1, row)
+                self.status.row(row)
+            self.progress.update(step + 1, row)
+
+    def _sound_state(self) -> dict[str, Any]:
+        """The state of all parts, if a training can resume from it."""
+        self._look()
+        state = state_of(self.parts)
+        odd = not_finite(state)
+        if odd is not None:
+            raise self._went_wrong(self.done, f"{odd} is not finite")
+        return state
+
+    def _save(self) -> None:
+        state = self._sound_state()
+        try:
+            self.files.write(self.done, state)
+        except GeniferError as error:
+            if self.stop.signal is not None:
+                raise
+            log.warning("[%s] continues without a resume file: %s", self.job.title, error)
+        self.clock.reset()
+
+    def _went_wrong(self, step: int, what: str) -> GeniferError:
+        block = self.job.block
+        kept = self.files.newest()
+        state = (
+            f"{kept} holds the last good state, from which the same settings resume."
+            if kept is not None
+            else "No state was kept: the same settings start over."
+        )
+        if block == "gan":
+            rates = "gan.generator_learning_rate and gan.discriminator_learning_rate, or raise gan.r1_gamma"
+        else:
+            rates = f"{block}.optimizer.learning_rate"
+        precision = "" if self.job.precision == "fp32" else ", or set runtime.precision: fp32"
+        return GeniferError(
+            f"[{self.job.title}] went wrong at step {step:,}: {what}.\n"
+            f"{self.metrics.last_steps()}\n"
+            f"No checkpoint was written. {state} To start over, lower {rates}{precision}, and run the same "
+            "command again"
+        )
+
+    def finish(self) -> None:
+        """Write metrics.csv; delete the resume files."""
+        about = {"job": self.job.name, "seed": self.job.seed, "task": self.job.task}
+        self.metrics.write(self.job.output / METRICS_FILE, about)
+        self.files.delete()
+        self.status.end("done", self.done)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

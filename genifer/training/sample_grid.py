@@ -1,0 +1,44 @@
+"""A grid of samples of a generator while it trains, one column per class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from genifer.data.batches import Normalization
+from genifer.nn.generator import Generator
+from genifer.training.replay import generate_replay
+
+ROWS = 4
+MOST_CLASSES = 50
+
+
+class SampleGrid:
+    """The same latent vectors and noise every time, drawn from random numbers of their own.
+
+    Args:
+        n_classes: that the generator learns; only the last `MOST_CLASSES` are shown.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        n_classes: int,
+        normalize: Normalization,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        rng = torch.Generator(device).manual_seed(seed)
+        self.normalize = normalize
+        self.labels = torch.arange(max(n_classes - MOST_CLASSES, 0), n_classes, device=device).repeat(ROWS)
+        self.z = torch.randn(len(self.labels), generator.latent_dim, generator=rng, device=device)
+        self.noise = generator.draw_noise(len(self.labels), rng)
+
+    def __call__(self, generator: Generator) -> Tensor:
+        """(channels, height, width), uint8, on the CPU."""
+        images = self.normalize.to_pixels(
+            generate_replay(generator, self.z, self.labels, self.noise, self.normalize)
+        )
+        sheet = make_grid(images.cpu(), nrow=len(self.labels) // ROWS, padding=1, pad_value=255)
+        return sheet[: images.shape[1]]

@@ -1,0 +1,91 @@
+"""Variants of a run: which blocks they may change, and whether their settings fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genifer.config import RunSettings, Variant
+from genifer.errors import GeniferError
+from genifer.nn.stages import channels_needed
+from genifer.registry import Registry
+
+VARIANT_BLOCKS = (
+    "classifier",
+    "generator",
+    "discriminator",
+    "pretrain_classifier",
+    "gan",
+    "pretrain_gan",
+    "train_gan",
+)
+"""Blocks that a variant may change, besides its method's own."""
+
+
+def variant_named(settings: RunSettings, label: str | None, method: str | None = None) -> Variant:
+    """The variant of a label, or a method with the run's plain settings."""
+    if label is not None:
+        known = settings.stated_variants()
+        if label not in known:
+            raise GeniferError(f"--variant: '{label}' is not in methods; there are: {', '.join(known)}")
+        return settings.variant(label)
+    assert method is not None
+    return Variant(method, settings.registry.method(method), settings, {})
+
+
+def refuse_other_blocks(label: str, own: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse blocks that cannot differ between the variants of a run."""
+    method = registry.method(str(own.get("method", label)))
+    allowed = ("method", *VARIANT_BLOCKS, method.name)
+    for name, value in own.items():
+        if name not in allowed:
+            raise ValueError(
+                f"{name} cannot differ between variants of a run; allowed here: {', '.join(allowed)}"
+            )
+        if name != "method" and not isinstance(value, Mapping):
+            raise ValueError(f"{name}: {value!r} is not a block of settings, such as {{{name}: {{...}}}}")
+
+
+def check_variant(variant: Variant) -> None:
+    """Refuse a variant whose settings do not fit together.
+
+    Raises:
+        ValueError: the message names the setting, its value and what is allowed.
+    """
+    run, method = variant.settings, variant.method
+    if variant.label in run.registry.methods and variant.label != method.name:
+        raise ValueError(
+            f"methods: the label '{variant.label}' is the name of another method than '{method.name}'; "
+            "rename it"
+        )
+    if run.generator.channels is not None and method.uses_gan:
+        stage = run.gan.generated_stage
+        needed = channels_needed(run.data.image_size, stage)
+        if len(run.generator.channels) != needed:
+            what = f"features of stage {stage}" if stage else "images"
+            raise ValueError(
+                f"generator.channels has {len(run.generator.channels)} entries; to make {what} with "
+                f"data.image_size: {run.data.image_size} it needs {needed}"
+            )
+    start = run.start
+    if method.first_task == "own" and start.classifier is not None:
+        raise ValueError(
+            f"start.classifier: {method.name} trains the first task itself, so no checkpoint can replace "
+            "that; set "
+            f"start.classifier: null, or take {variant.label} from methods"
+        )
+    if method.uses_gan:
+        _check_gan(run)
+    method.check(variant.block, run)
+
+
+def _check_gan(run: RunSettings) -> None:
+    start, entry = run.start, run.gan.generated_stage
+    if start.task > 0 and start.gan is None and start.task < len(run.scenario.tasks) - 1:
+        raise ValueError(f"start.gan is missing: task {start.task + 1} replays what that GAN makes")
+    if 0 < run.train_gan.distillation_stage < entry:
+        raise ValueError(
+            f"train_gan.distillation_stage: {run.train_gan.distillation_stage} comes before stage "
+            f"{entry}, whose features the generator makes (gan.matching_mode: direct): take 0 or one "
+            f"from {entry} on"
+        )

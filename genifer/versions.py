@@ -1,0 +1,178 @@
+"""Versions of jobs, and the settings that each job depends on.
+
+Snakemake and DVC do not look at the package's code: what they know of it are these numbers, and those of the
+methods and data sets. Raise a job's number when a change of code changes its results, and not otherwise: then
+this job and what follows from it run again. ``tests/test_versions.py`` fails where that was forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from genifer.config import RunSettings, Variant, plain, registry_of
+from genifer.errors import GeniferError
+from genifer.methods.method import Method
+from genifer.registry import Registry
+from genifer.settings import Settings
+from genifer.settings_model import settings_model
+
+VERSIONS = {
+    "download_data": 1,
+    "prepare_data": 2,
+    "use_checkpoint": 2,
+    "pretrain_classifier": 3,
+    "pretrain_gan": 3,
+    "train_gan": 3,
+    "evaluate": 2,
+    "evaluate_replay": 1,
+    "tabulate": 2,
+    "tabulate_replay": 1,
+    "tabulate_training": 1,
+    "tabulate_costs": 1,
+    "write_tables": 1,
+    "plot": 2,
+}
+
+COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
+"""What all trainings depend on."""
+
+JOB_SETTINGS: dict[str, tuple[str, ...]] = {
+    "download_data": ("data.dataset", "data.archive_md5"),
+    "prepare_data": ("data", "scenario"),
+    "use_checkpoint": ("start.task", "gan.matching_stage", "gan.matching_mode"),
+    "pretrain_classifier": ("classifier", "pretrain_classifier", *COMPUTED_WITH),
+    "pretrain_gan": ("generator", "discriminator", "gan", "pretrain_gan", *COMPUTED_WITH),
+    "train_gan": ("gan", "train_gan", *COMPUTED_WITH),
+    "evaluate": ("evaluation",),
+    "evaluate_replay": ("evaluation",),
+    "plot": ("plots",),
+}
+"""The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""
+
+TRAIN = "train_"
+
+GAN_JOBS = ("pretrain_gan", "train_gan")
+
+
+def method_of_job(job: str, registry: Registry) -> type[Method] | None:
+    """The method whose training a job is; None for other jobs."""
+    return None if job in VERSIONS else registry.method(job.removeprefix(TRAIN))
+
+
+def steps_of_job(job: str, settings: RunSettings) -> int:
+    """Steps of a training."""
+    block: Any = getattr(settings, job if job in VERSIONS else job.removeprefix(TRAIN))
+    return int(block.steps)
+
+
+def batch_block_of_job(job: str) -> str:
+    """The block of settings that holds a training's batch size and learning rate."""
+    if job in GAN_JOBS:
+        return "gan"
+    return job if job in VERSIONS else job.removeprefix(TRAIN)
+
+
+def settings_of_job(job: str, registry: Registry) -> tuple[str, ...]:
+    """The full names of the blocks and settings that a job depends on."""
+    method = method_of_job(job, registry)
+    if method is None:
+        return JOB_SETTINGS[job]
+    network = ("classifier",) if method.first_task == "own" else ()
+    return (*network, method.name, *COMPUTED_WITH)
+
+
+def version_of_job(job: str, settings: RunSettings, method: type[Method] | None = None) -> int | str:
+    """The version of a job.
+
+    Args:
+        method: whose classifier an evaluation reads.
+    """
+    own = method_of_job(job, settings.registry)
+    if own is not None:
+        return own.version_text()
+    version = VERSIONS[job]
+    if job in ("download_data", "prepare_data"):
+        return f"{version}.{settings.registry.dataset(settings.data.dataset).version_text()}"
+    if job == "evaluate" and method is not None and method.has_own_logits():
+        return f"{version}.{method.version_text()}"
+    return version
+
+
+def job_settings(settings: RunSettings, job: str, method: type[Method] | None = None) -> dict[str, Any]:
+    """The settings that a job depends on, as plain data, with its version."""
+    everything = plain(settings)
+    part: dict[str, Any] = {"version": version_of_job(job, settings, method)}
+    for key in settings_of_job(job, settings.registry):
+        block, _, name = key.partition(".")
+        if name:
+            part.setdefault(block, {})[name] = everything[block][name]
+        else:
+            part[block] = everything[block]
+    return part
+
+
+def settings_of_variant(variant: Variant, job: str) -> dict[str, Any]:
+    """The settings that a variant's job depends on."""
+    return job_settings(variant.settings, job, variant.method)
+
+
+def parse_json(text: str, option: str) -> dict[str, Any]:
+    """The JSON object that an option of the command line gives."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise GeniferError(f"{option} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise GeniferError(f"{option} must be a JSON object")
+    return content
+
+
+def settings_from_job(text: str, job: str, runtime: Mapping[str, Any]) -> RunSettings:
+    """The settings of a job from the JSON that the workflow passes; other settings are defaults.
+
+    Args:
+        runtime: ``plugins`` and settings of the block ``runtime`` that change no results.
+
+    Raises:
+        GeniferError: the JSON is not that of this job and version.
+    """
+    content = parse_json(text, "--settings")
+    registry = registry_of(runtime.get("plugins", []))
+    method = method_of_job(job, registry)
+    version = content.pop("version", None)
+    known = method.version_text() if method is not None else VERSIONS[job]
+    if str(version).split(".")[0] != str(known).split(".")[0]:
+        raise GeniferError(
+            f"--settings: version {version} of {job} is not the installed one ({known}); "
+            "install this checkout again: pip install -e ."
+        )
+    places = {name: value for name, value in runtime.items() if name != "plugins"}
+    content["runtime"] = content.get("runtime", {}) | places
+    model = settings_model(registry)
+    try:
+        blocks: dict[str, Any] = {name: _block(model, name, values) for name, values in content.items()}
+    except (ValidationError, KeyError) as error:
+        raise GeniferError(f"--settings of {job}: {error}") from error
+    return model.model_construct(**blocks, plugins=list(runtime.get("plugins", [])))
+
+
+def _block(model: type[RunSettings], name: str, values: Mapping[str, Any]) -> Settings:
+    """A block, of which a job may get but some keys.
+
+    Settings that the job does not get must not decide whether it is valid, so keys are taken one by one.
+    """
+    block = model.model_fields[name].annotation
+    assert isinstance(block, type)
+    assert issubclass(block, Settings)
+    if set(values) == set(block.model_fields):
+        return block.model_validate(values)
+    taken: dict[str, Any] = {}
+    for key, value in values.items():
+        field = block.model_fields[key]
+        kind: Any = Annotated[field.annotation, field]
+        taken[key] = TypeAdapter(kind).validate_python(value)
+    return block.model_construct(**taken)

@@ -1,1 +1,0 @@
-"""`genifer watch`: where runs stand, from the files that their stages write."""
