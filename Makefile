@@ -1,17 +1,17 @@
-# make demo       the whole chain on bundled digits, in minutes on a CPU
-# make test       the tests        make test-slow   those that take longer
-# make lint       formatting, linting, types
-# make settings   write config/config.yaml anew from genifer/config.py
-# make record     let DVC record a run that Snakemake has made: make record CONFIG=config/config.yaml
-# make pictures   run the demo and take the pictures of the README from it
-# make report     one page about a finished run: make report CONFIG=config/config.yaml REPORT=report.html
-# make chart      draw the README's chart of the rules anew
+# make demo       run the whole workflow on bundled digits: minutes on a CPU
+# make test       run the tests; make test-slow: those that take minutes
+# make lint       check formatting, linting and types; make format: fix what can be fixed
+# make settings   write config/config.yaml from the defaults of all settings
+# make record     record a finished run with DVC: make record CONFIG=config/config.yaml
+# make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
+# make chart      draw the README's chart of the rules from the workflow
+# make pictures   run the demo and take the README's pictures from it; includes make chart
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-# Files of tests side by side, each on one thread: PyTorch's threads would wait for each other.
+# Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo record test test-slow lint format settings pictures chart report
@@ -43,21 +43,21 @@ test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
 lint: $(INSTALLED)
-	$(RUN) ruff format --check genifer tests
-	$(RUN) ruff check genifer tests
+	$(RUN) ruff format --check genifer tests docs
+	$(RUN) ruff check genifer tests docs
 	$(RUN) mypy
 	$(RUN) snakefmt --check workflow
 	$(RUN) snakemake --lint
 
 format: $(INSTALLED)
-	$(RUN) ruff format genifer tests
-	$(RUN) ruff check --fix genifer tests
+	$(RUN) ruff format genifer tests docs
+	$(RUN) ruff check --fix genifer tests docs
 	$(RUN) snakefmt workflow
 
 pictures: demo chart
 	mkdir -p docs/images
 	cp results/quickstart/plots/accuracy.png docs/images/quickstart_accuracy.png
-	cp results/quickstart/plots/replay_seed_0_task_2.png docs/images/quickstart_replay.png
+	cp results/quickstart/plots/replay_genifer_seed_0_task_2.png docs/images/quickstart_replay.png
 
 chart: $(INSTALLED)
 	$(RUN) pytest --quiet tests/test_documents.py -k chart --write-chart

@@ -1,49 +1,55 @@
-# Data: the archive, if the data set has one to download, and one file a task and split.
+# Data: the archive, if the data set has one to download, and one file per task and split.
 
 
-rule download_data:
-    """Download CIFAR-100; what arrived before an interruption is kept."""
-    output:
-        archive=protected(DOWNLOADED),
-    log:
-        "results/downloads/download_data.log",
-    benchmark:
-        "results/downloads/download_data.benchmark.tsv"
-    retries: 3
-    localrule: True
-    conda:
-        "../../environment.yml"
-    params:
-        settings=settings_of("download_data"),
-    shell:
-        """
-        python -m genifer download-data \
-            --output {output.archive:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+if LAYOUT.downloaded:
+
+    rule download_data:
+        """Download the data set's archive; an interrupted download resumes."""
+        output:
+            archive=protected(LAYOUT.downloaded),
+        log:
+            f"{LAYOUT.downloaded}.log",
+        benchmark:
+            f"{LAYOUT.downloaded}.benchmark.tsv"
+        retries: 3
+        localrule: True
+        conda:
+            "../../environment.yml"
+        resources:
+            options=LAYOUT.runtime_options,
+        params:
+            settings=LAYOUT.settings_json("download_data"),
+        shell:
+            """
+            python -m genifer --log {log:q} download-data \
+                --runtime {resources.options:q} \
+                --settings {params.settings:q} \
+                --output {output.archive:q}
+            """
 
 
 rule prepare_data:
     """Split the data set into tasks."""
     input:
-        archive=archive(),
+        archive=LAYOUT.archive,
     output:
-        [path for split in SPLITS for path in images_of(split, TASKS)],
+        LAYOUT.prepared,
     log:
-        f"{RESULTS}/data/prepare_data.log",
+        f"{LAYOUT.results}/data/prepare_data.log",
     benchmark:
-        f"{RESULTS}/data/prepare_data.benchmark.tsv"
+        f"{LAYOUT.results}/data/prepare_data.benchmark.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        options=LAYOUT.runtime_options,
     params:
-        settings=settings_of("prepare_data"),
+        settings=LAYOUT.settings_json("prepare_data"),
         folder=subpath(output[0], parent=True),
-        archive=f"--archive {DOWNLOADED}" if NEEDS_DOWNLOAD else "",
+        archive=["--archive", LAYOUT.downloaded] if LAYOUT.downloaded else [],
     shell:
         """
-        python -m genifer prepare-data {params.archive} \
-            --output {params.folder:q} \
+        python -m genifer --log {log:q} prepare-data {params.archive:q} \
+            --runtime {resources.options:q} \
             --settings {params.settings:q} \
-            2>&1 | tee {log:q}
+            --output {params.folder:q}
         """

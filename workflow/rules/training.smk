@@ -1,281 +1,171 @@
-# Training: the first task, then genifer and its bounds task by task.
-
-
-if RUN.start.classifier is not None:
-
-    rule use_classifier:
-        """Take a classifier from elsewhere in place of the first training."""
-        input:
-            classifier=given(RUN.start.classifier),
-            data=images_of("train", [0]),
-        output:
-            classifier=FIRST_CLASSIFIER,
-        log:
-            f"{FIRST_TASK}/pretrain_classifier/log.txt",
-        benchmark:
-            f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
-        conda:
-            "../../environment.yml"
-        params:
-            settings=settings_of("use_checkpoint"),
-        shell:
-            """
-            python -m genifer use-checkpoint \
-                --classifier {input.classifier:q} \
-                --data {input.data:q} \
-                --output {output.classifier:q} \
-                --settings {params.settings:q} \
-                2>&1 | tee {log:q}
-            """
-
-else:
-
-    rule pretrain_classifier:
-        """Train the classifier on the first task; all methods share it."""
-        input:
-            data=images_of("train", [0]),
-            pretrained=given(RUN.classifier.pretrained),
-        output:
-            classifier=FIRST_CLASSIFIER,
-            metrics=f"{FIRST_TASK}/pretrain_classifier/metrics.csv",
-        log:
-            f"{FIRST_TASK}/pretrain_classifier/log.txt",
-        benchmark:
-            f"{FIRST_TASK}/pretrain_classifier/benchmark.tsv"
-        priority: 1
-        conda:
-            "../../environment.yml"
-        threads: THREADS
-        resources:
-            gpu=GPU,
-            device=DEVICE,
-            compile=COMPILE,
-            resume_every=RESUME_EVERY,
-            trackers=TRACKERS,
-        params:
-            settings=settings_of("pretrain_classifier"),
-            folder=subpath(output.classifier, parent=True),
-        shell:
-            """
-            python -m genifer pretrain-classifier --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-                --data {input.data:q} \
-                --output {params.folder:q} \
-                --settings {params.settings:q} \
-                2>&1 | tee {log:q}
-            """
-
-
-if RUN.start.gan is not None:
-
-    rule use_gan:
-        """Take a GAN from elsewhere in place of the first training."""
-        input:
-            gan=given(RUN.start.gan),
-            data=images_of("train", [0]),
-        output:
-            gan=FIRST_GAN,
-        log:
-            f"{FIRST_TASK}/pretrain_gan/log.txt",
-        benchmark:
-            f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
-        conda:
-            "../../environment.yml"
-        params:
-            settings=settings_of("use_checkpoint"),
-        shell:
-            """
-            python -m genifer use-checkpoint \
-                --gan {input.gan:q} \
-                --data {input.data:q} \
-                --output {output.gan:q} \
-                --settings {params.settings:q} \
-                2>&1 | tee {log:q}
-            """
-
-else:
-
-    rule pretrain_gan:
-        """Train the GAN on the first task, against the classifier's features."""
-        input:
-            data=images_of("train", [0]),
-            classifier=FIRST_CLASSIFIER,
-        output:
-            gan=FIRST_GAN,
-            metrics=f"{FIRST_TASK}/pretrain_gan/metrics.csv",
-        log:
-            f"{FIRST_TASK}/pretrain_gan/log.txt",
-        benchmark:
-            f"{FIRST_TASK}/pretrain_gan/benchmark.tsv"
-        priority: 1
-        conda:
-            "../../environment.yml"
-        threads: THREADS
-        resources:
-            gpu=GPU,
-            device=DEVICE,
-            compile=COMPILE,
-            resume_every=RESUME_EVERY,
-            trackers=TRACKERS,
-            collapse_limit=COLLAPSE_LIMIT,
-        params:
-            settings=settings_of("pretrain_gan"),
-            folder=subpath(output.gan, parent=True),
-        shell:
-            """
-            python -m genifer pretrain-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-                --collapse-limit {resources.collapse_limit} \
-                --data {input.data:q} \
-                --classifier {input.classifier:q} \
-                --output {params.folder:q} \
-                --settings {params.settings:q} \
-                2>&1 | tee {log:q}
-            """
-
-
-rule train_genifer:
-    """Train the classifier on a later task's images and on replayed ones."""
-    input:
-        data=images_of_task,
-        old_classifier=previous_classifier("genifer"),
-        old_gan=previous_gan,
-    output:
-        classifier=f"{next_task('genifer')}/train_genifer/classifier.safetensors",
-        metrics=f"{next_task('genifer')}/train_genifer/metrics.csv",
-    log:
-        f"{next_task('genifer')}/train_genifer/log.txt",
-    benchmark:
-        f"{next_task('genifer')}/train_genifer/benchmark.tsv"
-    priority: 1
-    conda:
-        "../../environment.yml"
-    threads: THREADS
-    resources:
-        gpu=GPU,
-        device=DEVICE,
-        compile=COMPILE,
-        resume_every=RESUME_EVERY,
-        trackers=TRACKERS,
-    params:
-        settings=settings_of("train_genifer"),
-        folder=subpath(output.classifier, parent=True),
-    shell:
-        """
-        python -m genifer train-genifer --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-            --data {input.data:q} \
-            --old-classifier {input.old_classifier:q} \
-            --old-gan {input.old_gan:q} \
-            --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+# Training: the first task's classifier and GAN, then each method task by task.
+# Options that change no results are resources, not params: changing them reruns nothing.
 
 
 rule train_gan:
-    """Train the GAN on to a later task's classes."""
+    """Train a network and write its checkpoint."""
     input:
-        data=images_of_task,
-        classifier=rules.train_genifer.output.classifier,
-        old_gan=previous_gan,
+        unpack(files_of("train_gan")),
     output:
-        gan=f"{next_task('genifer')}/train_gan/gan.safetensors",
-        metrics=f"{next_task('genifer')}/train_gan/metrics.csv",
+        checkpoint=f"{JOBS}/train_gan/gan.safetensors",
+        metrics=f"{JOBS}/train_gan/metrics.csv",
     log:
-        f"{next_task('genifer')}/train_gan/log.txt",
+        f"{JOBS}/train_gan/log.txt",
     benchmark:
-        f"{next_task('genifer')}/train_gan/benchmark.tsv"
+        f"{JOBS}/train_gan/benchmark.tsv"
+    # The longest chain of trainings goes first.
     priority: 1
     conda:
         "../../environment.yml"
-    threads: THREADS
+    threads: RUN.runtime.threads
     resources:
-        gpu=GPU,
-        device=DEVICE,
-        compile=COMPILE,
-        resume_every=RESUME_EVERY,
-        trackers=TRACKERS,
-        collapse_limit=COLLAPSE_LIMIT,
+        gpu=LAYOUT.gpus_per_training,
+        device=RUN.runtime.device,
+        options=LAYOUT.runtime_options,
     params:
+        command="train-gan",
         settings=settings_of("train_gan"),
-        folder=subpath(output.gan, parent=True),
+        checkpoints=checkpoints_of("train_gan"),
+        folder=subpath(output.checkpoint, parent=True),
     shell:
         """
-        python -m genifer train-gan --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-            --collapse-limit {resources.collapse_limit} \
-            --data {input.data:q} \
-            --classifier {input.classifier:q} \
-            --old-gan {input.old_gan:q} \
-            --output {params.folder:q} \
+        python -m genifer --log {log:q} {params.command} \
+            --seed {wildcards.seed} \
+            --device {resources.device} \
+            --runtime {resources.options:q} \
             --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
-
-
-rule train_finetune:
-    """Lower bound: train the classifier on a later task's images only."""
-    input:
-        data=images_of_task,
-        old_classifier=previous_classifier("finetune"),
-    output:
-        classifier=f"{next_task('finetune')}/train_finetune/classifier.safetensors",
-        metrics=f"{next_task('finetune')}/train_finetune/metrics.csv",
-    log:
-        f"{next_task('finetune')}/train_finetune/log.txt",
-    benchmark:
-        f"{next_task('finetune')}/train_finetune/benchmark.tsv"
-    conda:
-        "../../environment.yml"
-    threads: THREADS
-    resources:
-        gpu=GPU,
-        device=DEVICE,
-        compile=COMPILE,
-        resume_every=RESUME_EVERY,
-        trackers=TRACKERS,
-    params:
-        settings=settings_of("train_finetune"),
-        folder=subpath(output.classifier, parent=True),
-    shell:
-        """
-        python -m genifer train-finetune --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-            --data {input.data:q} \
-            --old-classifier {input.old_classifier:q} \
+            {params.checkpoints:q} \
             --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
+            {input.data:q}
         """
 
 
-rule train_joint:
-    """Upper bound: train the classifier on the images of all tasks so far."""
-    input:
-        data=images_so_far,
-        old_classifier=previous_classifier("joint"),
-    output:
-        classifier=f"{next_task('joint')}/train_joint/classifier.safetensors",
-        metrics=f"{next_task('joint')}/train_joint/metrics.csv",
-    log:
-        f"{next_task('joint')}/train_joint/log.txt",
-    benchmark:
-        f"{next_task('joint')}/train_joint/benchmark.tsv"
-    conda:
-        "../../environment.yml"
-    threads: THREADS
-    resources:
-        gpu=GPU,
-        device=DEVICE,
-        compile=COMPILE,
-        resume_every=RESUME_EVERY,
-        trackers=TRACKERS,
-    params:
-        settings=settings_of("train_joint"),
-        folder=subpath(output.classifier, parent=True),
-        data=lambda wildcards, input: repeated("--data", input.data),
-    shell:
-        """
-        python -m genifer train-joint --seed {wildcards.seed} --device {resources.device} --compile {resources.compile} --resume-every {resources.resume_every} --trackers {resources.trackers} \
-            {params.data} \
-            --old-classifier {input.old_classifier:q} \
-            --output {params.folder:q} \
-            --settings {params.settings:q} \
-            2>&1 | tee {log:q}
-        """
+# Every other training is the same with other files.
+if RUN.start.classifier is None:
+
+    use rule train_gan as pretrain_classifier with:
+        input:
+            unpack(files_of("pretrain_classifier")),
+        output:
+            checkpoint=f"{JOBS}/pretrain_classifier/classifier.safetensors",
+            metrics=f"{JOBS}/pretrain_classifier/metrics.csv",
+        log:
+            f"{JOBS}/pretrain_classifier/log.txt",
+        benchmark:
+            f"{JOBS}/pretrain_classifier/benchmark.tsv"
+        params:
+            command="pretrain-classifier",
+            settings=settings_of("pretrain_classifier"),
+            checkpoints=[],
+            folder=subpath(output.checkpoint, parent=True),
+
+else:
+
+    rule use_classifier:
+        """Use a classifier from elsewhere instead of the first training."""
+        input:
+            unpack(files_of("pretrain_classifier")),
+        output:
+            checkpoint=f"{JOBS}/pretrain_classifier/classifier.safetensors",
+        log:
+            f"{JOBS}/pretrain_classifier/log.txt",
+        benchmark:
+            f"{JOBS}/pretrain_classifier/benchmark.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            settings=LAYOUT.settings_json("use_checkpoint"),
+        shell:
+            """
+            python -m genifer --log {log:q} use-checkpoint \
+                --classifier {input.given:q} \
+                --settings {params.settings:q} \
+                --output {output.checkpoint:q} \
+                {input.data:q}
+            """
+
+
+if RUN.start.gan is None:
+
+    use rule train_gan as pretrain_gan with:
+        input:
+            unpack(files_of("pretrain_gan")),
+        output:
+            checkpoint=f"{JOBS}/pretrain_gan/gan.safetensors",
+            metrics=f"{JOBS}/pretrain_gan/metrics.csv",
+        log:
+            f"{JOBS}/pretrain_gan/log.txt",
+        benchmark:
+            f"{JOBS}/pretrain_gan/benchmark.tsv"
+        params:
+            command="pretrain-gan",
+            settings=settings_of("pretrain_gan"),
+            checkpoints=checkpoints_of("pretrain_gan"),
+            folder=subpath(output.checkpoint, parent=True),
+
+else:
+
+    rule use_gan:
+        """Use a GAN from elsewhere instead of the first training."""
+        input:
+            unpack(files_of("pretrain_gan")),
+        output:
+            checkpoint=f"{JOBS}/pretrain_gan/gan.safetensors",
+        log:
+            f"{JOBS}/pretrain_gan/log.txt",
+        benchmark:
+            f"{JOBS}/pretrain_gan/benchmark.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            settings=settings_of("pretrain_gan"),
+        shell:
+            """
+            python -m genifer --log {log:q} use-checkpoint \
+                --gan {input.given:q} \
+                --settings {params.settings:q} \
+                --output {output.checkpoint:q} \
+                {input.data:q}
+            """
+
+
+# Learning a task, one rule per method of the run.
+for method in LAYOUT.methods:
+    job = f"train_{method}"
+
+    rule:
+        name:
+            job
+        input:
+            unpack(files_of(job)),
+        output:
+            checkpoint=f"{JOBS}/{job}/classifier.safetensors",
+            metrics=f"{JOBS}/{job}/metrics.csv",
+        log:
+            f"{JOBS}/{job}/log.txt",
+        benchmark:
+            f"{JOBS}/{job}/benchmark.tsv"
+        priority: LAYOUT.priority(job)
+        conda:
+            "../../environment.yml"
+        threads: RUN.runtime.threads
+        resources:
+            gpu=LAYOUT.gpus_per_training,
+            device=RUN.runtime.device,
+            options=LAYOUT.runtime_options,
+        params:
+            method=method,
+            settings=settings_of(job),
+            checkpoints=checkpoints_of(job),
+            folder=subpath(output.checkpoint, parent=True),
+        shell:
+            """
+            python -m genifer --log {log:q} train {params.method} \
+                --seed {wildcards.seed} \
+                --device {resources.device} \
+                --runtime {resources.options:q} \
+                --settings {params.settings:q} \
+                {params.checkpoints:q} \
+                --output {params.folder:q} \
+                {input.data:q}
+            """
