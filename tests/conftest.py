@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from commands import ROOT, TINY, call, make_clone
+from filelock import FileLock
+from support.commands import ROOT, TINY, call, make_clone
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,9 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder with figures of the published implementation",
     )
     parser.addoption(
-        "--record-recipes",
+        "--record-versions",
         action="store_true",
-        help="record the results of stages whose recipe was raised",
+        help="record the results of jobs whose version was raised",
     )
     parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
 
@@ -29,11 +31,26 @@ def genifer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose quickstart is the tiny run: run, recorded by DVC, and pushed to a folder."""
-    folder = make_clone(tmp_path_factory.mktemp("recorded"))
+def recorded_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A repository whose quickstart is the tiny run: run, recorded by DVC, and pushed to a folder.
+
+    It is made once, by the first worker that needs it, and only read afterwards.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        base = base.parent
+    folder, done = base / "recorded", base / "recorded.done"
+    with FileLock(base / "recorded.lock"):
+        if not done.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of another worker, which failed
+            record_tiny_run(make_clone(folder), base / "remote")
+            done.touch()
+    return folder
+
+
+def record_tiny_run(folder: Path, remote: Path) -> None:
     (folder / "config" / "quickstart.yaml").write_text(yaml.safe_dump(TINY))
-    remote = tmp_path_factory.mktemp("remote")
+    remote.mkdir(exist_ok=True)
     for command in (
         ["git", "init", "--quiet"],
         ["git", "config", "user.name", "A User"],
@@ -49,4 +66,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, done.stdout + done.stderr
         if command[:2] == ["dvc", "repro"]:
             assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def recorded(recorded_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that repository, which the tests of a file may change."""
+    folder = tmp_path_factory.mktemp("copy") / "recorded"
+    shutil.copytree(recorded_once, folder, symlinks=True)
     return folder

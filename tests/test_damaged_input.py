@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import random
 import shutil
 import sys
@@ -15,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from commands import TINY, call, merged
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from in_process import genifer, run
 from PIL import Image
 from safetensors.torch import load_file
+from support.commands import TINY, call, merged
+from support.in_process import genifer, run
 
-from genifer.config import RunSettings
+from genifer.config import registry_of
+from genifer.settings_model import settings_model
 
 DAMAGED = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -66,12 +66,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny run's data and checkpoints, and an archive of pictures."""
     folder = tmp_path_factory.mktemp("sound")
     (folder / "run.yaml").write_text(yaml.safe_dump(TINY))
-    data = ["--data", folder / "data" / "task_0_train.safetensors"]
+    data = folder / "data" / "task_0_train.safetensors"
     classifier = ["--classifier", folder / "classifier" / "classifier.safetensors"]
     for command in (
         ["prepare-data", "--output", folder / "data"],
-        ["pretrain-classifier", *data, "--output", folder / "classifier"],
-        ["pretrain-gan", *data, *classifier, "--output", folder / "gan"],
+        ["pretrain-classifier", "--output", folder / "classifier", data],
+        ["pretrain-gan", *classifier, "--output", folder / "gan", data],
     ):
         assert genifer(*command, "--config", folder / "run.yaml") == 0
     pixels = np.random.RandomState(0).randint(0, 255, (2, 2, 2, 16, 16, 3), dtype=np.uint8)
@@ -133,7 +133,7 @@ def every_setting() -> list[tuple[str, ...]]:
             for key, inner in block.items():
                 yield from below(inner, (*name, key))
 
-    return list(below(RunSettings().model_dump(), ()))
+    return list(below(settings_model(registry_of([]))().model_dump(), ()))
 
 
 @settings(DAMAGED, max_examples=100)
@@ -185,7 +185,7 @@ def prepared(folder: Path) -> dict[str, bytes]:
 @settings(DAMAGED, max_examples=60)
 @given(seed=seeds, name=st.sampled_from(["photos.tar.gz", "photos.tar"]))
 def test_archives(seed: int, name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A plain tar has no checksum of its files' contents, but none of them is lost without a word."""
+    """A plain tar has no checksum of its files' contents, but none of them is lost silently."""
     for source in (name, None):
         content = (folder / name).read_bytes()
         (folder / "damaged").write_bytes(content if source is None else damage(content, seed))
@@ -231,16 +231,16 @@ def test_images(seed: int, name: str, limit: int, folder: Path, capsys: pytest.C
 
 CHECKPOINTS: dict[str, Callable[[str], list[str]]] = {
     "data/task_0_test.safetensors": lambda damaged: [
-        *["evaluate", "--method", "genifer", "--output", "out/result.csv"],
-        *["--classifier", "classifier/classifier.safetensors", "--data", damaged],
+        *["evaluate", "--method", "genifer", "--output", "out"],
+        *["--classifier", "classifier/classifier.safetensors", damaged],
     ],
     "classifier/classifier.safetensors": lambda damaged: [
-        *["evaluate", "--method", "genifer", "--output", "out/result.csv"],
-        *["--classifier", damaged, "--data", "data/task_0_test.safetensors"],
+        *["evaluate", "--method", "genifer", "--output", "out"],
+        *["--classifier", damaged, "data/task_0_test.safetensors"],
     ],
     "gan/gan.safetensors": lambda damaged: [
-        *["use-checkpoint", "--gan", damaged, "--data", "data/task_0_train.safetensors"],
-        *["--output", "out/result.csv"],
+        *["use-checkpoint", "--gan", damaged, "--output", "out/gan.safetensors"],
+        "data/task_0_train.safetensors",
     ],
 }
 
@@ -248,7 +248,7 @@ CHECKPOINTS: dict[str, Callable[[str], list[str]]] = {
 @settings(DAMAGED, max_examples=80)
 @given(seed=seeds, name=st.sampled_from(sorted(CHECKPOINTS)))
 def test_checkpoints(seed: int, name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever was changed in it, it is refused."""
+    """It is refused, whatever was changed in it."""
     content = (folder / name).read_bytes()
     damaged = damage(content, seed)
     if damaged == content:
@@ -263,7 +263,7 @@ def test_checkpoints(seed: int, name: str, folder: Path, capsys: pytest.CaptureF
 def interrupted(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the resume files of a training that was stopped, and one with what it ends with."""
     folder = tmp_path_factory.mktemp("interrupted")
-    content = merged(TINY, {"runtime": {"deterministic": True, "resume_every": 0}})
+    content = merged(TINY, {"runtime": {"deterministic": True, "resume_every": 0, "trackers": []}})
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
     stop_after = """
 from genifer.cli import main
@@ -278,13 +278,8 @@ def stopping(self):
 resume.Clock.due = stopping
 main()
 """
-    command = [
-        "pretrain-classifier",
-        "--config",
-        "run.yaml",
-        "--data",
-        sound / "data/task_0_train.safetensors",
-    ]
+    data = sound / "data" / "task_0_train.safetensors"
+    command = ["pretrain-classifier", "--config", "run.yaml", data]
     done = call([sys.executable, "-c", stop_after, *command, "--output", "stopped"], folder)
     assert done.returncode, done.stderr
     assert len(list((folder / "stopped" / "resume").glob("*"))) == 2, done.stderr
@@ -302,9 +297,8 @@ def test_resume_files(
     sound: Path,
     interrupted: Path,
     capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A damaged one is not used, and the result is the same as ever."""
+    """A damaged one is not used, and the result is the same."""
     folder = interrupted
     shutil.rmtree(folder / "out", ignore_errors=True)
     shutil.copytree(folder / "stopped" / "resume", folder / "out" / "resume")
@@ -313,15 +307,10 @@ def test_resume_files(
         path.write_bytes(damage(content, seed))
         if path.read_bytes() == content:
             return
-    caplog.clear()
-    caplog.set_level(logging.INFO)
-    code, text = run(
-        capsys,
-        *["pretrain-classifier", "--config", folder / "run.yaml", "--output", folder / "out"],
-        *["--data", sound / "data" / "task_0_train.safetensors"],
-    )
+    options = ["--config", folder / "run.yaml", "--output", folder / "out"]
+    code, text = run(capsys, "pretrain-classifier", *options, sound / "data" / "task_0_train.safetensors")
     assert code == 0, text
-    assert caplog.text.count("not used, it cannot be read") == 1 + both
-    assert ("goes on after step" in caplog.text) is not both
+    assert text.count("not used, it cannot be read") == 1 + both
+    assert ("resumes after step" in text) is not both
     whole, found = (folder / name / "classifier.safetensors" for name in ("whole", "out"))
     assert found.read_bytes() == whole.read_bytes()

@@ -1,7 +1,7 @@
-"""Every command of the documents is run, or a form of it that a small machine without a network can run.
+"""Run every command in the documents, or a form of it that a small machine without a network can run.
 
-A new command that no line of `FORMS` matches fails `test_every_command_is_known`. `pytest
-tests/test_documents.py --write-chart` writes the README's chart of the rules anew.
+`test_every_command_is_known` fails for a new command that no line of `FORMS` matches. `pytest
+tests/test_documents.py --write-chart` draws the README's chart of the rules anew.
 """
 
 from __future__ import annotations
@@ -19,83 +19,87 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import test_data
-import test_import
 import torch
 import typer
-from commands import ROOT, call
-from documents import Document, anchors, commands, documents, links, run_files, scripts
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
-from rule_graph import README_CHART, chart
 from snakemake.cli import get_argument_parser
+from support.commands import ROOT, call
+from support.data_files import write_class_folders, write_npz
+from support.documents import Document, anchors, commands, documents, given_files, links, scripts
+from support.published_code import published_states, write_published_config
+from support.rule_graph import README_CHART, chart
 
 from genifer.cli import app
-from genifer.runtime.files import whole_file
+from genifer.methods import Method
+from genifer.runtime.files import atomic_write
 
 SAME = r"\g<0>"
 NOT_RUN = None
+NAMED = "names the command or option"
 
 FORMS: list[tuple[str, str | None, str]] = [
     # Pattern of a command, what is run in its place, and why. The first that matches counts. The tests
-    # run in a clone whose quickstart is the tiny run of tests/commands.py, finished and recorded by DVC.
+    # run in a clone whose quickstart is the tiny run of support/commands.py, finished and recorded by DVC.
     #
     # The environment
-    (r"conda (env create|activate) .*", NOT_RUN, "a download; test_config.py holds environment.yml to pyproject.toml"),
+    (r"conda (env create|activate) .*", NOT_RUN, "a download; tests compare environment.yml with pyproject.toml"),
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
-    (r"make (test|test-slow|lint)", "make --dry-run \\1", "they are what runs this test, or beside it"),
-    (r"\.ci/run", "bash -n .ci/run", "the same"),
-    (r"make pictures", "make --dry-run pictures", "the tiny run has no third palette"),
-    (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run is not there"),
+    (r"make (test|test-slow|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
+    (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
+    (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
+    (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
-    (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps of full size"),
+    (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
-    (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps of full size take seconds each"),
+    (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml( (lwf|cells|tracked)\.yaml)?", SAME, ""),
+    (r"snakemake --configfile config/quickstart\.yaml( (ewc|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds, or another precision, of a run that is made once"),
-    (r"(CUDA_VISIBLE_DEVICES=\d )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster, which test_cluster.py has stand-ins for"),
-    (r"srun (snakemake .*)", "\\1 --dry-run", "the same"),
-    # Stages
-    (r"genifer pretrain-gan --classifier F", NOT_RUN, "shows one option; the whole command is run"),
+    (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
+    (r"(CUDA_VISIBLE_DEVICES=\d )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster"),
+    (r"srun (snakemake .*)", "\\1 --dry-run", "the paper's networks"),
+    # Jobs
+    (r"genifer pretrain-gan --classifier F", NOT_RUN, NAMED),
+    (r"genifer --log FILE", NOT_RUN, NAMED),
+    (r"genifer (train|tabulate|plot) \w+", NOT_RUN, NAMED),
     (r"genifer watch", "genifer watch --once", "it would wait for the end of runs"),
     (r"genifer watch .*", SAME, ""),
-    (r"genifer (settings|summary|--help|prepare-data|pretrain-|train-|evaluate)(?=.* ).*", SAME, ""),
-    (r"genifer settings", SAME, ""),
+    (r"genifer (check|settings|methods|summary|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
+    (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
-    (r"genifer [a-z-]+", NOT_RUN, "names the subcommand; test_options_exist looks for it"),
-    (r"snakemake --configfile", NOT_RUN, "names the option"),
-    (r"mlflow ui .*", NOT_RUN, "it would serve for ever; the tests have MLflow without its server"),
-    (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs are not there"),
+    (r"genifer [a-z-]+", NOT_RUN, NAMED),
+    (r"snakemake --configfile", NOT_RUN, NAMED),
+    (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
+    (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
     (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
     (r"git commit (.*)", "git commit --allow-empty \\1", "the tiny run is recorded already"),
-    (r"git push", "git init --quiet --bare ../origin.git && git push ../origin.git HEAD", "no server is at hand"),
+    (r"git push", "git init --quiet --bare ../origin.git && git push ../origin.git HEAD", "there is no server"),
     (r"git pull", "git pull --quiet . HEAD", "the same"),
-    (r"git (add|apply|restore) .*", SAME, ""),
-    (r"git checkout", NOT_RUN, "names the command"),
-    (r"dvc (add|exp apply)", NOT_RUN, "names the command"),
-    (r"dvc exp apply NAME", "dvc exp apply $(dvc exp list --name-only)", "the name of the one trial before"),
+    (r"git (add|restore) .*", SAME, ""),
+    (r"git checkout", NOT_RUN, NAMED),
+    (r"dvc (add|exp apply)", NOT_RUN, NAMED),
+    (r"dvc exp apply NAME", "dvc exp apply $(dvc exp list --name-only)", "the name of the only trial"),
     (r"dvc exp run -S '(.*)=600'", "dvc exp run --set-param '\\1=4'", "fewer steps"),
-    (r"dvc remote add --default storage /mnt/shared/genifer", "dvc remote add --default storage ../remote", "a folder that is there"),
+    (r"dvc remote add --default storage /mnt/shared/genifer", "dvc remote add --default storage ../remote", "a folder that exists"),
     (r"dvc remote add --default storage ((s3|ssh)://.*)", "dvc remote add elsewhere-\\2 \\1", "not the default, which later commands use"),
-    (r"dvc (pull|checkout) PATH", "dvc \\1 results/quickstart/plots", "a path that is there"),
+    (r"dvc (pull|checkout) PATH", "dvc \\1 results/quickstart/plots", "a path that exists"),
     (r"dvc (pull|push|checkout|status|dag|repro( quickstart)?)", SAME, ""),
     (r"dvc (metrics|params|plots) (show|diff HEAD~1)", SAME, ""),
     (r"dvc exp show --only-changed", SAME, ""),
     # Other
-    (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that are there"),
+    (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that exist"),
     (r"pytest tests/test_documents\.py", f"{SAME} -m 'not slow'", "this test is one of the others"),
+    (r"pytest tests/methods/test_contract\.py", f"{SAME} --collect-only --quiet", "the other tests include it"),
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),
-    (r"mv config/settings\.new config/config\.yaml", SAME, ""),
+    (r"cp docs/examples/\w+\.py \.", SAME, ""),
     (r"cd genifer", SAME, ""),
 ]  # fmt: skip
 
@@ -126,13 +130,14 @@ def test_every_form_is_in_use() -> None:
 
 
 def test_options_exist() -> None:
-    """Subcommands and options as the documents write them, not in their small form."""
+    """Commands and options as the documents write them, not in their small form."""
     wrong = []
     for command, document in commands().items():
         words = shlex.split(command.partition(" > ")[0])
         words = [word for word in words if not re.match(r"[A-Z_]+=\d", word)]
         form = form_of(command)
-        if form is None or form[1] in ("names the option", "names the command") or words[0] not in PROBLEM_OF:
+        named = form is None or form[1] == NAMED
+        if words[0] not in PROBLEM_OF or (named and words[0] != "genifer"):
             continue
         problem = PROBLEM_OF[words[0]](words[1:])
         if problem:
@@ -145,7 +150,7 @@ def problem_of_genifer(arguments: list[str]) -> str | None:
     assert isinstance(group, typer.core.TyperGroup)
     command = group if arguments[0].startswith("-") else group.commands.get(arguments[0])
     if command is None:
-        return f"there is no subcommand {arguments[0]}"
+        return f"there is no command {arguments[0]}"
     known = {
         option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }
@@ -179,7 +184,7 @@ PROBLEM_OF: dict[str, Callable[[list[str]], str | None]] = {
     "dvc": problem_of_parser(get_main_parser),
     "make": problem_of_make,
 }
-"""Whether a tool knows the subcommand and options, without running it."""
+"""For each tool: what is wrong with a command and its options, found without running it."""
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
@@ -199,10 +204,34 @@ def test_the_chart_of_the_rules_is_that_of_the_workflow(pytestconfig: pytest.Con
     drawn, current = README_CHART.search(text), chart(ROOT)
     assert drawn is not None
     if pytestconfig.getoption("--write-chart"):
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(README_CHART.sub(lambda _: current, text, count=1))
     else:
-        assert drawn[0] == current, "the rules have changed; write the chart anew: make chart"
+        assert drawn[0] == current, "the rules have changed; draw the chart anew: make chart"
+
+
+def test_the_page_on_methods_shows_the_example() -> None:
+    page = document_named("docs/add-a-method.md")
+    example = (ROOT / "docs" / "examples" / "ewc.py").read_text()
+    assert example in [block.text for block in page.blocks], (
+        "copy docs/examples/ewc.py to docs/add-a-method.md"
+    )
+
+
+def test_the_page_on_methods_describes_the_whole_contract() -> None:
+    page = document_named("docs/add-a-method.md")
+    names = {*vars(Method), *Method.__annotations__}
+    public = {name for name in names if not name.startswith("_")} - INTERNAL
+    described = set(re.findall(r"`(?:self\.)?(\w+)(?:\([\w, ]*\))?`", page.prose))
+    assert not public - described
+
+
+INTERNAL = {"source_hash", "summary", "old_images", "version_text", "has_own_logits"}
+"""What `Method` has for other parts of genifer, not for methods."""
+
+
+def document_named(name: str) -> Document:
+    return next(document for document in documents() if document.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +258,8 @@ def repository(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def birds(folder: Path) -> None:
-    """Twenty classes of a bird or two."""
-    test_data.write_tree(folder / "birds", [f"bird_{number:02}" for number in range(20)])
+    """Write twenty classes of three birds each."""
+    write_class_folders(folder / "birds", [f"bird_{number:02}" for number in range(20)])
 
 
 def packed_birds(folder: Path) -> None:
@@ -239,25 +268,19 @@ def packed_birds(folder: Path) -> None:
 
 
 def cells(folder: Path) -> None:
-    """Arrays of five classes, in the layout of MedMNIST."""
-    labels = np.repeat(np.arange(5), 12)
-    images = np.zeros((60, 28, 28, 3), dtype=np.uint8) + (10 * labels)[:, None, None, None].astype(np.uint8)
-    train, test = (
-        {"train_images": images, "train_labels": labels},
-        {"test_images": images, "test_labels": labels},
-    )
-    np.savez(folder / "cells.npz", **train, **test)
+    """Write arrays of five classes."""
+    write_npz(folder / "cells.npz")
 
 
 def published_run(folder: Path) -> None:
-    """Configs and checkpoints of the published code."""
+    """Write configs and checkpoints of the published code."""
     for name, written in (
         ("classifier", "pretrain_classifier"),
         ("gan", "pretrain_gan"),
         ("incremental", "incremental_training"),
     ):
-        test_import.write(folder, name).rename(folder / f"{written}.json")
-    states = test_import.published_states()
+        write_published_config(folder, name).rename(folder / f"{written}.json")
+    states = published_states()
     for name, written in (
         ("classifier", "model_best_val_loss"),
         ("generator", "generator"),
@@ -271,7 +294,12 @@ NEEDED: dict[str, list[Callable[[Path], None]]] = {
     "docs/add-a-data-set.md": [birds, cells],
     "docs/from-the-published-code.md": [published_run],
 }
-"""What a reader of a document has at hand."""
+"""What the reader of a document has at hand."""
+
+
+def with_few_steps(text: str) -> str:
+    """A run file whose trainings take a few steps."""
+    return re.sub(r"\bsteps: [1-9]\d*", "steps: 3", text)
 
 
 @pytest.mark.slow
@@ -281,13 +309,13 @@ NEEDED: dict[str, list[Callable[[Path], None]]] = {
     ids=lambda document: document.name,
 )
 def test_commands_run(document: Document, repository: Path, tmp_path: Path) -> None:
-    """A document's commands, from first to last, in a clone."""
+    """Run a document's commands in order, in a clone with the files that it contains."""
     clone = tmp_path / "genifer"
     shutil.copytree(repository, clone, symlinks=True)
     for make in NEEDED.get(document.name, []):
         make(clone)
-    for name, text in run_files(document).items():
-        (clone / name).write_text(text)
+    for name, text in given_files(document).items():
+        (clone / name).write_text(with_few_steps(text) if name.endswith(".yaml") else text)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     packages = os.pathsep.join([str(clone), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,57 +1,22 @@
-"""No stored sample leaves its task: which images a task's stages open, seen from outside."""
+"""No stored sample leaves its task: which images the trainings of a task open, seen from outside."""
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
-import os
 import re
 import shlex
-import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from commands import TINY, call, make_clone
+from support.commands import TINY, call, make_clone, merged
+from support.opened_files import opened_files
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="watches files with inotify"),
 ]
-
-IN_OPEN = 0x20
-EVENT = struct.Struct("iIII")
-
-
-@contextmanager
-def opened_files(folder: Path) -> Iterator[set[str]]:
-    """Collect the names of the files in a folder that any process opens."""
-    libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-    watch = libc.inotify_init1(os.O_NONBLOCK)
-    assert watch >= 0
-    assert libc.inotify_add_watch(watch, os.fsencode(folder), IN_OPEN) >= 0
-    names: set[str] = set()
-    try:
-        yield names
-        while True:
-            try:
-                events = os.read(watch, 1 << 16)
-            except BlockingIOError:
-                break
-            at = 0
-            while at < len(events):
-                _, mask, _, length = EVENT.unpack_from(events, at)
-                at += EVENT.size
-                if mask & IN_OPEN and length:
-                    names.add(os.fsdecode(events[at : at + length].rstrip(b"\0")))
-                at += length
-    finally:
-        os.close(watch)
 
 
 def train(*tasks: int) -> set[str]:
@@ -66,34 +31,30 @@ def test_a_watch_sees_what_is_opened(tmp_path: Path) -> None:
     assert names == {"b"}
 
 
-def test_each_stage_opens_the_images_of_its_task(tmp_path: Path) -> None:
-    """The commands are those that Snakemake would run."""
+def test_each_training_opens_the_images_of_its_task(tmp_path: Path) -> None:
+    """The commands are those that Snakemake would run, in its order."""
     clone = make_clone(tmp_path)
-    (clone / "config" / "quickstart.yaml").write_text(yaml.safe_dump(TINY))
-    done = call(
-        ["snakemake", "--configfile", "config/quickstart.yaml", "--forceall", "--printshellcmds"], clone
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = clone / "results" / "quickstart"
-    commands = re.findall(r"python -m genifer (\S+)((?:[^\n]|\\\n)*?)2>&1", done.stdout + done.stderr)
-    images = results / "data"
+    run_file = clone / "config" / "quickstart.yaml"
+    run_file.write_text(yaml.safe_dump(merged(TINY, {"runtime": {"trackers": []}})))
+    planned = call(["snakemake", "--configfile", run_file, "--dry-run", "--printshellcmds"], clone)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    images = clone / "results" / "quickstart" / "data"
+    images.mkdir(parents=True)
     seen: dict[tuple[str, int], set[str]] = {}
     logs: dict[str, str] = {}
-    for name, options in commands:
-        arguments = shlex.split(options.replace("\\\n", " "))
-        stage = name.replace("-", "_")
-        if not stage.startswith(("pretrain_", "train_")):
+    for command in re.findall(r"python -m genifer((?:\\\n|[^\n])*)", planned.stdout):
+        arguments = shlex.split(command.replace("\\\n", " "))
+        name = arguments[2]
+        if name not in ("prepare-data", "pretrain-classifier", "pretrain-gan", "train", "train-gan"):
             continue
-        output = arguments[arguments.index("--output") + 1]
-        task = re.search(r"/task_(\d+)/", output)
-        shutil.rmtree(clone / output)
         with opened_files(images) as names:
-            done = call([sys.executable, "-m", "genifer", name, *arguments], clone)
+            done = call([sys.executable, "-m", "genifer", *arguments], clone)
         assert done.returncode == 0, done.stderr
-        seen[stage, int(task[1]) if task else 0] = {
-            entry for entry in names if entry.endswith(".safetensors")
-        }
-        logs[stage] = done.stderr
+        task = re.search(r"/task_(\d+)/", arguments[arguments.index("--output") + 1])
+        if task is not None:
+            job = f"train_{arguments[3]}" if name == "train" else name.replace("-", "_")
+            seen[job, int(task[1])] = names
+            logs[job] = done.stderr
     assert seen == {
         ("pretrain_classifier", 0): train(0),
         ("pretrain_gan", 0): train(0),
@@ -105,4 +66,4 @@ def test_each_stage_opens_the_images_of_its_task(tmp_path: Path) -> None:
         ("train_joint", 1): train(0, 1),
         ("train_joint", 2): train(0, 1, 2),
     }
-    assert {stage for stage, log in logs.items() if "images of all tasks" in log} == {"train_joint"}
+    assert {job for job, log in logs.items() if "images of all tasks" in log} == {"train_joint"}

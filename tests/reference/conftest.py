@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from figures import Reference
+from support.reference import Reference
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from figures import Reference
+from support.reference import Reference
 from torch import Tensor
 
-from genifer.config import GanSettings, GeniferSettings, OptimizerSettings, TrainGanSettings
-from genifer.losses import r1_penalty
+from genifer.compat.checkpoints import load_classifier, load_discriminator, load_generator
+from genifer.data.batches import TaskData
+from genifer.methods.genifer import GeniferSettings, replay_losses
 from genifer.nn.ada import COLOR, GEOMETRY, OPERATIONS, AdaController, augment, draw_amounts
-from genifer.reference import load_classifier, load_discriminator, load_generator
-from genifer.training.gan import Distillation, GanBatch, GanStep, ema_decay
-from genifer.training.genifer import next_task_losses
+from genifer.nn.losses import r1_penalty
+from genifer.settings import GanSettings, OptimizerSettings, TrainGanSettings
+from genifer.training.ema import ema_decay
+from genifer.training.gan import Distillation, GanBatch, GanTraining
+from genifer.training.job import Job
 from genifer.training.optimizers import make_optimizer
-from genifer.training.stage import Stage
 
 STAGES = range(7)
 
@@ -59,7 +61,9 @@ def test_discriminator(reference: Reference, module_with_discriminator: str) -> 
         logits = discriminator(features, labels)
         (gradient,) = torch.autograd.grad(logits.sum(), features)
         assert_close(logits, figures[f"stage{stage}_n{n}_logit"][:, 0])
-        assert_close(gradient.square().flatten(1).sum(1), figures[f"stage{stage}_n{n}_input_grad_sqnorm"])
+        # Rounding alone differs by up to 1.4e-4 between processors; a wrong grouping by 7e-4.
+        norms = gradient.square().flatten(1).sum(1)
+        assert_close(norms, figures[f"stage{stage}_n{n}_input_grad_sqnorm"], tolerance=2e-4)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -88,16 +92,16 @@ def test_growing_keeps_known_classes(reference: Reference) -> None:
     assert reference.arrays("classifier.npz")["grown_prev_readout_weight_equal"]
     old, grown = (load_classifier(reference.state(name)).n_classes for name in reference.classifiers())
     classifier = load_classifier(reference.state(reference.classifiers()[0]))
-    before = classifier.readout.weight.detach().clone()
+    before = classifier.head.weight.detach().clone()
     classifier.grow(grown - old)
     assert classifier.n_classes == grown
-    assert torch.equal(classifier.readout.weight[:old], before)
+    assert torch.equal(classifier.head.weight[:old], before)
 
 
 FEATURE_DISTILLATION = {"single": "replayed", "curr_single": "new", "onlycurr_single": "new_apart"}
 
 
-def test_next_task_losses(reference: Reference, distillation: str) -> None:
+def test_replay_losses(reference: Reference, distillation: str) -> None:
     figures = reference.json("classifier_losses.json")
     expected = figures["losses"][distillation]
     output, features, frozen = distillation.split("|")
@@ -124,8 +128,8 @@ def test_next_task_losses(reference: Reference, distillation: str) -> None:
     labels = reference.integers(42, old.n_classes, new.n_classes, figures["batch"])[:n_real]
     old.train(not settings.freeze_old_batch_norm)
     new.train()
-    losses = next_task_losses(new, old, replayed, real, labels, settings)
-    losses.loss.backward()
+    losses = replay_losses(new, old, replayed, real, labels, settings)
+    losses["loss"].backward()
     norms = torch.stack([p.grad.norm() for p in new.parameters() if p.grad is not None])
 
     if isinstance(expected, str):
@@ -136,23 +140,27 @@ def test_next_task_losses(reference: Reference, distillation: str) -> None:
             old_logits, new_logits = (torch.cat([network(half) for half in halves]) for network in (old, new))
         difference = (new_logits[:n_replayed, : old.n_classes] - old_logits[:n_replayed]).double()
         distance = difference.square().mean() if output == "MSE_prev" else difference.abs().mean()
-        assert_close(losses.distillation, float(distance))
+        assert_close(losses["distillation"], float(distance))
         assert_close(
-            losses.cross_entropy, float(torch.nn.functional.cross_entropy(new_logits[n_replayed:], labels))
+            losses["cross_entropy"], float(torch.nn.functional.cross_entropy(new_logits[n_replayed:], labels))
         )
         same = figures["losses"][f"KD_sep|{features}|freeze_bn=False"]
-        assert_close(settings.feature_distillation_weight * losses.feature_distillation, same["feat_distill"])
+        assert_close(
+            settings.feature_distillation_weight * losses["feature_distillation"], same["feat_distill"]
+        )
         assert torch.isfinite(norms).all()
         return
-    assert_close(losses.cross_entropy, expected["ce"])
-    assert_close(settings.distillation_weight * losses.distillation, expected["out_distill"])
-    assert_close(settings.feature_distillation_weight * losses.feature_distillation, expected["feat_distill"])
-    assert_close(losses.loss, expected["total"])
+    assert_close(losses["cross_entropy"], expected["ce"])
+    assert_close(settings.distillation_weight * losses["distillation"], expected["out_distill"])
+    assert_close(
+        settings.feature_distillation_weight * losses["feature_distillation"], expected["feat_distill"]
+    )
+    assert_close(losses["loss"], expected["total"])
     assert_close(norms.norm(), expected["grad_norm"], 1e-3)
 
 
 class GanFixture:
-    """The weights and the batch of the published GAN step."""
+    """The weights and the batch of a GAN step of the published code."""
 
     def __init__(self, reference: Reference) -> None:
         self.figures = reference.json("gan_step.json")
@@ -169,10 +177,16 @@ class GanFixture:
             labels=torch.cat([old_labels, reference.integers(52, self.n_old, total, n - n_replayed)]),
             images=reference.draw(53, n, 3, 32, 32)[: n - n_replayed],
             real_labels=torch.cat([old_labels, reference.integers(54, self.n_old, total, n - n_replayed)]),
-            old_noise=reference.noise(60, n_replayed),
+            teacher_noise=reference.noise(60, n_replayed),
             discriminator_noise=reference.noise(70, n),
             generator_noise=reference.noise(80, n),
         )
+
+    def data(self) -> TaskData:
+        """Images of the task; the step takes those of the batch instead."""
+        images, labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+        tasks = (self.n_old, self.classifier.n_classes - self.n_old)
+        return TaskData(images, labels, tasks, 1, (0.5,) * 3, (0.5,) * 3, ())
 
 
 def test_gan_step(reference: Reference) -> None:
@@ -181,10 +195,12 @@ def test_gan_step(reference: Reference) -> None:
     new, discriminator, n_old = fixture.new, fixture.discriminator, fixture.n_old
     expected = figures["scalars"]
     settings = GanSettings.model_validate({"ada": {"mode": "none"}})
-    stage = Stage("test", 0, 1, Path(), torch.device("cpu"), "fp32")
+    job = Job("test", 0, 1, Path(), torch.device("cpu"), "fp32")
     distillation = Distillation(fixture.old, TrainGanSettings(), n_old, fixture.classifier.n_classes - n_old)
     assert distillation.weight == pytest.approx(10 * expected["g_dist_factor"])
-    gan = GanStep(settings, new, discriminator, fixture.classifier, stage, 0.0, distillation)
+    gan = GanTraining(
+        job, settings, 1.0, new, discriminator, fixture.classifier, 0.0, distillation, fixture.data(), job.start()
+    )  # fmt: skip
     theirs = {
         f"discriminator.{k}": f"discriminator.{v}" for k, v in _names(discriminator, "discriminator").items()
     }
@@ -228,10 +244,10 @@ def test_r1_alone(reference: Reference) -> None:
     """Its gradient would not show beside that of the loss."""
     fixture = GanFixture(reference)
     figures, batch, discriminator = fixture.figures, fixture.batch, fixture.discriminator
-    assert batch.old_noise is not None
+    assert batch.teacher_noise is not None
     n = len(batch.images)
     with torch.no_grad():
-        replayed = fixture.old(batch.z[:n], batch.labels[:n], batch.old_noise)
+        replayed = fixture.old(batch.z[:n], batch.labels[:n], batch.teacher_noise)
         features = fixture.classifier.eval().features(torch.cat([replayed, batch.images]), 4)
     features.requires_grad_()
     logits = discriminator(features, batch.real_labels)

@@ -1,0 +1,102 @@
+"""Genifer: its distillations, and the share of replay in a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.chain import CPU, Chain, job, settings_with
+
+from genifer.errors import GeniferError
+from genifer.methods.genifer import Genifer, GeniferSettings, replay_losses
+from genifer.training.checkpoints import load_classifier
+from genifer.training.untrained import untrained_task
+
+
+def genifer_settings(**changes: Any) -> GeniferSettings:
+    settings = settings_with(genifer=changes).of_method(Genifer)
+    assert isinstance(settings, GeniferSettings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    return Chain(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.mark.parametrize("mode", ["indirect", "direct"])
+@pytest.mark.parametrize("output_distillation", ["KD", "KD_sep", "KL", "MSE_prev", "L1"])
+@pytest.mark.parametrize("feature_distillation", ["replayed", "new", "new_apart"])
+def test_distillations_train_in_both_modes(
+    chain: Chain, mode: str, output_distillation: str, feature_distillation: str
+) -> None:
+    """Samples enter at stage 3 in the direct mode; features are compared before, at and after it."""
+    entry = 3 if mode == "direct" else 0
+    torch.manual_seed(0)
+    old = load_classifier(chain.classifier, CPU).network.requires_grad_(False)
+    new = load_classifier(chain.classifier, CPU).network
+    new.grow(3)
+    real, labels = torch.randn(6, 1, 8, 8), torch.tensor([4, 5, 6, 4, 5, 6])
+    replay = old.features(torch.randn(5, 1, 8, 8), entry)
+    for compared in (2, 3, 5):
+        if feature_distillation == "replayed" and 0 < compared <= entry:
+            continue
+        settings = genifer_settings(
+            output_distillation=output_distillation,
+            feature_distillation=feature_distillation,
+            feature_distillation_stage=compared,
+        )
+        new.zero_grad()
+        losses = replay_losses(new.train(), old.train(), replay, real, labels, settings, entry)
+        losses["loss"].backward()
+        assert all(part.isfinite() for part in losses.values())
+        gradients = {name: p.grad for name, p in new.named_parameters()}
+        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("feature_distillation", ["replayed", "new", "new_apart"])
+def test_replay_apart_leaves_the_early_stages_alone(chain: Chain, feature_distillation: str) -> None:
+    old, new = (load_classifier(chain.classifier, CPU).network.train() for _ in range(2))
+    new.grow(3)
+    settings = genifer_settings(feature_distillation=feature_distillation, feature_distillation_stage=2)
+    losses = replay_losses(
+        new, old, torch.randn(5, 1, 8, 8), torch.randn(6, 1, 8, 8), torch.full((6,), 5), settings
+    )
+    losses["distillation"].backward()
+    touched = {
+        int(name.split(".")[1])
+        for name, p in new.named_parameters()
+        if "stages" in name and p.grad is not None
+    }
+    assert touched == ({2, 3, 4} if feature_distillation == "new_apart" else {0, 1, 2, 3, 4})
+
+
+def test_replay_share_adapts() -> None:
+    settings = genifer_settings(replay_fraction="adaptive", batch_size=32)
+    assert settings.replay_per_batch(4, 3) == 18
+    assert settings.replay_per_batch(50, 10) == 26
+    assert genifer_settings(replay_fraction=0.4, batch_size=32).replay_per_batch(4, 3) == 12
+
+
+def test_a_batch_without_room_for_replay_is_refused() -> None:
+    with pytest.raises(
+        GeniferError, match=r"genifer.replay_fraction: 0.1 of genifer.batch_size: 8 leaves no room"
+    ):
+        settings_with(genifer={"replay_fraction": 0.1, "batch_size": 8})
+
+
+@pytest.mark.parametrize("augment_replay", [True, False])
+def test_replay_is_augmented_if_asked(augment_replay: bool) -> None:
+    """Shifted replay repeats its border; what the generator made is compared with what the batch holds."""
+    settings = settings_with(
+        genifer={"augment_replay": augment_replay, "horizontal_flip": False, "crop_padding": 4}
+    )
+    training = untrained_task(settings, Genifer, job("train_genifer", 1, Path()))
+    made: list[torch.Tensor] = []
+    generate = training.learner._replay
+    training.learner._replay = lambda *drawn: made.append(generate(*drawn)) or made[-1]
+    replay = training.learner.draw_batch().replay
+    assert replay.shape == made[0].shape
+    assert torch.equal(replay, made[0]) is not augment_replay

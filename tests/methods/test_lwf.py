@@ -1,0 +1,32 @@
+"""Learning without forgetting: the distillation holds the classifier to its teacher's outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from support.chain import CPU, Chain, settings_with
+
+from genifer.data.batches import load_task_data
+from genifer.training.checkpoints import load_classifier
+
+
+def test_distillation_keeps_the_old_outputs(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+
+    def shift(weight: float) -> float:
+        """How far the old classes' probabilities on the new images have moved."""
+        optimizer = {"name": "adam", "learning_rate": 0.01}
+        settings = settings_with(lwf={"steps": 60, "distillation_weight": weight, "optimizer": optimizer})
+        before = probabilities(chain.classifier)
+        after = probabilities(chain.train("lwf", settings, tmp_path / str(weight)))
+        return float((after - before).abs().mean())
+
+    def probabilities(checkpoint: Path) -> torch.Tensor:
+        trained = load_classifier(checkpoint, CPU)
+        task = load_task_data([chain.data(1)], CPU)
+        with torch.no_grad():
+            logits = trained.network.eval()(trained.normalization(task.images))
+        return logits[:, : task.n_old].softmax(1)
+
+    assert shift(100.0) < 0.7 * shift(0.0)

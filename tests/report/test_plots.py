@@ -1,0 +1,232 @@
+"""Plots, drawn from made-up runs of any number of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from support.commands import write_run_file
+from support.in_process import genifer
+from support.made_up_run import class_name, made_up_run, write_data
+
+from genifer.config import PlotSettings
+from genifer.errors import GeniferError
+from genifer.evaluation import CONFUSION_COLUMNS, TRAINING_COLUMNS
+from genifer.evaluation.replay import NEAREST
+from genifer.layout import Layout
+from genifer.report.draw import draw
+from genifer.report.plots import legend_below, method_colors, set_style, short_name, wrapped
+from genifer.report.plots.sample_grids import plot_sample_grids
+from genifer.report.plots.training import plot_training
+from genifer.report.published import read_published
+from genifer.run_file import parse_settings
+from genifer.runtime.tensors import save_tensors
+from genifer.training.checkpoints import save_classifier, save_gan
+from genifer.training.networks import new_gan
+from genifer.training.untrained import random_data, untrained_classifier
+
+SMALL = PlotSettings(dpi=50)
+CPU = torch.device("cpu")
+
+
+def draw_all(layout: Layout) -> set[str]:
+    """Draw all plots of a made-up run; return the names of the files."""
+    results = Path(layout.results)
+    data = write_data(layout)
+    for figure in layout.figures:
+        draw(figure.name, SMALL, results, data)
+    drawn = {path for path in (results / "plots").iterdir() if not path.name.startswith(".")}
+    for path in drawn:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                image.load()
+    return {str(path) for path in drawn}
+
+
+@pytest.mark.parametrize(
+    ("methods", "tasks"),
+    [
+        ({"finetune": {}}, [4]),
+        ({"007": {"method": "genifer"}}, [4, 3]),
+        (
+            {
+                "genifer": {},
+                "joint": {},
+                "a-label-of-many-words" * 3: {"method": "genifer", "gan": {"r1_gamma": 1}},
+            },
+            [20, 10],
+        ),
+    ],
+)
+def test_the_plots_are_those_that_the_layout_names(
+    tmp_path: Path, methods: dict[str, object], tasks: list[int]
+) -> None:
+    layout = made_up_run(tmp_path, methods=methods, scenario={"tasks": tasks}, seeds=[0, 1])
+    expected = [path for figure in layout.figures for one in figure.pictures for path in layout.plot(one)]
+    assert draw_all(layout) == set(expected)
+
+
+def test_many_methods(tmp_path: Path) -> None:
+    """More methods than the palette has colours."""
+    methods = {f"variant-{n:02}": {"method": "finetune", "finetune": {"steps": n + 1}} for n in range(12)}
+    layout = made_up_run(tmp_path, methods=methods, scenario={"tasks": [2, 1]})
+    results = Path(layout.results)
+    for name in ("accuracy", "costs"):
+        draw(name, SMALL, results, [])
+    svg = (results / "plots" / "accuracy.svg").read_text()
+    assert all(f">{label}<" in svg for label in methods)
+
+
+@pytest.mark.parametrize("palette", ["colorblind", "pastel"])
+@pytest.mark.parametrize("count", [1, 3, 10, 11, 30])
+def test_no_two_methods_share_a_colour(palette: str, count: int) -> None:
+    labels = [f"label-{index}" for index in range(count)]
+    colors = method_colors([*labels, *labels], PlotSettings(palette=palette))
+    assert list(colors) == labels
+    assert len(set(colors.values())) == count
+
+
+def test_a_shared_first_task_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its legend names seeds, or methods where their first trainings differ."""
+    legends: list[list[str]] = []
+
+    def kept(figure: Figure, handles: list[object]) -> None:
+        legends.append([str(handle.get_label()) for handle in handles])  # type: ignore[attr-defined]
+        legend_below(figure, handles)
+
+    monkeypatch.setattr("genifer.report.plots.training.legend_below", kept)
+    rows = [
+        [method, "pretrain_classifier", seed, 0, step, "loss", seed + step]
+        for method in ("a", "b", "c")
+        for seed in (0, 1)
+        for step in (1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=TRAINING_COLUMNS)
+    table.to_csv(tmp_path / "training.csv", index=False)
+    plot_training(SMALL, tmp_path / "training.csv", tmp_path)
+    table.loc[table["method"] == "c", "value"] += 1
+    table.to_csv(tmp_path / "training.csv", index=False)
+    plot_training(SMALL, tmp_path / "training.csv", tmp_path)
+    assert legends == [["seed 0", "seed 1"], ["a and 1 more", "c"]]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"training_first_task.png"}
+
+
+def test_a_training_that_logs_nothing_has_a_plot(tmp_path: Path) -> None:
+    """Its label is in the table, so its plots are expected."""
+    (tmp_path / "training.csv").write_text(
+        "method,job,seed,task,step,scalar,value\na,train_a,0,1,0,,\na,train_gan,0,1,0,,\n"
+    )
+    plot_training(SMALL, tmp_path / "training.csv", tmp_path)
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert names == {"training_a", "training_gan_a", "gan_training_a"}
+
+
+@pytest.mark.parametrize("tasks", [[4, 3, 3], [4]])
+def test_sample_grids(tmp_path: Path, tasks: list[int]) -> None:
+    settings = parse_settings(
+        {
+            "data": {"dataset": "image_folder", "archive": "images.zip", "image_size": 8},
+            "scenario": {"tasks": tasks, "class_order": "sorted"},
+            "classifier": {"width": 4},
+            "generator": {"latent_dim": 8, "embedding_dim": 4, "style_dim": 8, "channels": [8, 8, 8, 4]},
+            "discriminator": {"width": 4},
+            "gan": {"batch_size": 8},
+        },
+        "a test",
+    )
+    task = len(tasks) // 2
+    data = write_data(Layout(settings, tmp_path))[: task + 1]
+    n = sum(tasks[: task + 1])
+    classifier = untrained_classifier(settings, CPU, n)
+    save_classifier(tmp_path / "classifier", classifier, task, [0.5] * 3, [0.25] * 3)
+    images = random_data(settings, task, CPU).images
+    for name, known in (("old", sum(tasks[:task])), ("new", n)):
+        blocks = (settings.gan, settings.generator, settings.discriminator)
+        networks = new_gan(*blocks, classifier, sum(tasks), images)
+        save_gan(tmp_path / name, *networks, n_classes_seen=known, ada_probability=0.0)
+    nearest = {name: torch.zeros(n, 3, 8, 8, dtype=torch.uint8) for name in ("replayed", "training")}
+    names = [class_name(label) for label in range(n)]
+    save_tensors(tmp_path / "nearest", nearest, {"kind": NEAREST, "class_names": names})
+    group = "genifer+gan.ada.mode=none"
+    old = tmp_path / "old" if task else None
+    paths = (tmp_path / "new", old, tmp_path / "classifier", tmp_path / "nearest")
+    plot_sample_grids(SMALL, group, 7, *paths, data, tmp_path / "plots")
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        f"{kind}_{group}_seed_7_task_{task}.{suffix}"
+        for kind in ("replay", "nearest")
+        for suffix in ("png", "svg")
+    }
+
+
+def test_titles_and_names_fit() -> None:
+    set_style(SMALL)
+    title = wrapped("a-label-of-many-words" * 4 + ": accuracy\nafter the last task", 5)
+    assert max(map(len, title.splitlines())) < 60
+    assert title.splitlines()[-1] == "after the last task"
+    assert short_name("a very long name of a class") == "a very long na..."
+    assert short_name("$a$") == r"\$a\$"
+
+
+def test_fewer_files_than_tasks(tmp_path: Path) -> None:
+    layout = made_up_run(tmp_path, methods=["finetune"], scenario={"tasks": [2, 2]})
+    data = write_data(layout)
+    with pytest.raises(GeniferError, match="names task 1, but --data gives the files of 1 tasks"):
+        draw("forgetting", SMALL, Path(layout.results), data[:1])
+
+
+@pytest.mark.parametrize("what", ["accuracy", "forgetting", "replay", "training", "costs"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text.replace(",seed", ",s"), lambda _: "", lambda text: text + '"'],
+)
+def test_damaged_tables_are_refused(tmp_path: Path, what: str, damage: Callable[[str], str]) -> None:
+    layout = made_up_run(tmp_path, methods=["genifer"], scenario={"tasks": [2, 2]})
+    data = write_data(layout)
+    (figure,) = [figure for figure in layout.figures if figure.name == what]
+    table = Path(figure.tables[-1])
+    table.write_text(damage(table.read_text()))
+    with pytest.raises(GeniferError, match=f"{table.name}.*snakemake"):
+        draw(what, SMALL, Path(layout.results), data)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("source,method\na,b\n", "has no column classes_seen, accuracy"),
+        ("source,method,classes_seen,accuracy\na,b,50,74.1\n", "line 2: accuracy is '74.1'"),
+        ("source,method,classes_seen,accuracy\na,b,many,0.7\n", "line 2: classes_seen is 'many'"),
+    ],
+)
+def test_published_accuracies_are_checked_before_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    path = tmp_path / "published.csv"
+    path.write_text(content)
+    run_file = write_run_file(tmp_path, plots={"published": str(path)})
+    assert genifer("check", "--config", run_file) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_published_accuracies_are_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "published.csv"
+    path.write_text("source,method,classes_seen,accuracy\nA paper,1,4,0.5\nA paper,1,6,0.25\n")
+    assert read_published(path)["method"].tolist() == ["1", "1"]
+    layout = made_up_run(tmp_path, methods={"1": {"method": "finetune"}}, scenario={"tasks": [4, 2]})
+    results = Path(layout.results)
+    draw("accuracy", SMALL.model_copy(update={"published": path}), results, [])
+    assert "1, published (A paper)" in (results / "plots" / "accuracy.svg").read_text()
+
+
+def test_an_unknown_label_in_the_confusion_has_a_plot(tmp_path: Path) -> None:
+    """Tables that others have edited are drawn as far as possible."""
+    layout = made_up_run(tmp_path, methods=["finetune"], scenario={"tasks": [2, 2]})
+    row = ["stranger", 0, 1, 0, 0, "x", 0, 5]
+    with Path(layout.table("confusion")).open("a") as file:
+        pd.DataFrame([row], columns=CONFUSION_COLUMNS).to_csv(file, header=False, index=False)
+    draw("forgetting", SMALL, Path(layout.results), write_data(layout))
+    assert (Path(layout.results) / "plots" / "forgotten_classes_stranger.png").is_file()

@@ -1,0 +1,127 @@
+"""The GAN's training: each of its settings does what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from support.chain import CPU, Chain, metrics, settings_with, weights
+from torch import Tensor
+
+from genifer.errors import GeniferError
+from genifer.nn.generator import Generator
+from genifer.training.checkpoints import load_classifier, load_gan
+from genifer.training.gan import Distillation
+
+
+@pytest.mark.parametrize("mode", ["indirect", "direct"])
+@pytest.mark.parametrize("matching_stage", range(7))
+def test_matching_at_every_stage(chain: Chain, tmp_path: Path, matching_stage: int, mode: str) -> None:
+    sides = {0: 4, 1: 4, 2: 4}
+    channels = [8] * (sides.get(matching_stage, 2) if mode == "direct" else 4)
+    settings = settings_with(
+        gan={"matching_stage": matching_stage, "matching_mode": mode, "ada": {"mode": "none"}},
+        generator={"channels": channels},
+        genifer={"feature_distillation": "new" if mode == "direct" else "replayed"},
+    )
+    before = weights(chain.classifier)
+    _, classifier, gan = chain.all(settings, tmp_path)
+    made = load_gan(gan, CPU).generator
+    assert made.stage == (matching_stage if mode == "direct" else 0)
+    assert load_classifier(classifier, CPU).network.n_classes == 7
+    after = weights(classifier)
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+    # Real images pass through all stages in either mode, so all of them learn.
+    assert not torch.equal(before["stages.0.0.weight"], after["stages.0.0.weight"])
+    for path in (classifier, gan):
+        assert metrics(path).filter(like="loss").notna().all(axis=None)
+
+
+def test_a_gan_of_another_mode_is_refused(chain: Chain, tmp_path: Path) -> None:
+    indirect = settings_with(gan={"ada": {"mode": "none"}})
+    direct = settings_with(
+        gan={"matching_mode": "direct", "ada": {"mode": "none"}},
+        generator={"channels": [8, 8]},
+        genifer={"feature_distillation": "new"},
+    )
+    old_gan, classifier, _ = chain.all(indirect, tmp_path)
+    with pytest.raises(GeniferError, match=r"gan.matching_mode: indirect.*direct"):
+        chain.train_gan(direct, tmp_path, classifier, old_gan)
+
+
+def test_the_critic_takes_more_steps(chain: Chain, tmp_path: Path) -> None:
+    settings = settings_with(gan={"critic_steps": 3, "ada": {"mode": "none"}}, pretrain_gan={"steps": 8})
+    table = metrics(chain.pretrain_gan(settings, tmp_path))
+    assert table["g_loss"].notna().tolist() == [step % 3 == 0 for step in range(8)]
+    assert table["d_loss"].notna().all()
+
+
+def test_augmentation_adapts_stays_or_is_off(chain: Chain, tmp_path: Path) -> None:
+    def probability(**ada: Any) -> tuple[list[float], list[float]]:
+        steps = {"steps": 9}
+        settings = settings_with(
+            gan={"ada": {"full_range_steps": 40, "target": -0.9, "interval": 1} | ada},
+            pretrain_gan=steps,
+            train_gan=steps,
+        )
+        _, _, gan = chain.all(settings, tmp_path)
+        first = tmp_path / "pretrain_gan_0" / "gan.safetensors"
+        columns = [
+            metrics(path).get("ada_probability", pd.Series(dtype=float)).tolist() for path in (first, gan)
+        ]
+        assert load_gan(gan, CPU).ada_probability == pytest.approx(
+            columns[1][-1] if columns[1] else ada.get("probability", 0.0)
+        )
+        return columns[0], columns[1]
+
+    first, later = probability()
+    assert first[-1] > 5 / 40
+    assert later[0] <= 1 / 40
+    first, later = probability(reset_each_task=False)
+    assert later[0] >= first[-1] - 1 / 40
+    assert probability(max_probability=0.05)[0][-1] == pytest.approx(0.05)
+    assert probability(mode="fixed", probability=0.3) == ([], [])
+    assert probability(mode="none") == ([], [])
+
+
+def test_fixed_augmentation_acts(chain: Chain, tmp_path: Path) -> None:
+    def d_real(**ada: Any) -> list[float]:
+        settings = settings_with(gan={"ada": ada}, pretrain_gan={"steps": 1})
+        return metrics(chain.pretrain_gan(settings, tmp_path))["d_real"].tolist()
+
+    assert d_real(mode="fixed", probability=1.0) != d_real(mode="none")
+
+
+@pytest.mark.parametrize("half", ["generator", "discriminator"])
+def test_reinitialised_halves_start_anew(chain: Chain, tmp_path: Path, half: str) -> None:
+    slow = {"generator_learning_rate": 1e-9, "discriminator_learning_rate": 1e-9, "ada": {"mode": "none"}}
+    steps = {"steps": 1, "distillation_weight": 0.0}
+    old_path, _, kept_path = chain.all(settings_with(gan=slow, train_gan=steps), tmp_path / "kept")
+    settings = settings_with(gan=slow, train_gan=steps | {f"reinitialize_{half}": True})
+    _, _, new_path = chain.all(settings, tmp_path / "new")
+
+    def first_weights(path: Path) -> Tensor:
+        return next(getattr(load_gan(path, CPU), half).convs[0].parameters())
+
+    assert torch.allclose(first_weights(old_path), first_weights(kept_path), atol=1e-5)
+    assert not torch.allclose(first_weights(old_path), first_weights(new_path), atol=1e-1)
+
+
+@pytest.mark.parametrize(("loss", "compared"), [("L1", 0), ("L2", 0), ("L1", 4), ("L2", 6)])
+def test_generator_distillation(chain: Chain, tmp_path: Path, loss: str, compared: int) -> None:
+    steps = {"steps": 3, "distillation_loss": loss, "distillation_stage": compared}
+    _, _, gan = chain.all(settings_with(gan={"ada": {"mode": "none"}}, train_gan=steps), tmp_path)
+    distances = metrics(gan)["g_distillation"]
+    assert distances[0] < 1e-6
+    assert distances[2] > 0
+
+
+def test_generator_distillation_is_what_its_settings_say() -> None:
+    generator = Generator(7, 8, 4, 8, [8] * 4, 1)
+    settings = settings_with().train_gan
+    assert Distillation(generator, settings, 6, 3).weight == 20
+    level = settings.model_copy(update={"distillation_grows": False})
+    assert Distillation(generator, level, 6, 3).weight == 10

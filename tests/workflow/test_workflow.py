@@ -1,0 +1,272 @@
+"""The workflow as users run it: snakemake in a fresh clone, then again, then with a changed setting."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from support.commands import call, make_clone, planned, write_run_file
+from support.data_files import write_cifar100
+
+
+def counted(jobs: set[str]) -> dict[str, int]:
+    return dict(Counter(job.split()[0] for job in jobs))
+
+
+ONCE = [
+    *["tabulate", "tabulate_replay", "tabulate_training", "tabulate_costs", "write_tables"],
+    *["plot_accuracy", "plot_forgetting", "plot_replay", "plot_training", "plot_costs"],
+]
+"""Rules with one job in each run."""
+
+
+@pytest.fixture(scope="module")
+def finished(recorded: Path) -> Path:
+    return recorded
+
+
+def test_a_dry_run_of_the_paper_shows_the_chain(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    assert counted(planned(clone, clone / "config" / "config.yaml")) == {
+        "download_data": 1,
+        "prepare_data": 1,
+        "pretrain_classifier": 1,
+        "pretrain_gan": 1,
+        "train_genifer": 5,
+        "train_gan": 4,
+        "train_finetune": 5,
+        "train_joint": 5,
+        "evaluate": 16,
+        "evaluate_replay": 5,
+        "plot_sample_grids": 5,
+        **dict.fromkeys(ONCE, 1),
+    }
+
+
+def test_tables_and_plots(finished: Path) -> None:
+    results = finished / "results" / "quickstart"
+    accuracy = pd.read_csv(results / "accuracy.csv")
+    assert list(accuracy.columns) == [
+        "method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy",
+    ]  # fmt: skip
+    assert accuracy.groupby("method").size().to_dict() == {"genifer": 6, "finetune": 6, "joint": 6}
+    first = accuracy[accuracy["after_task"] == 0]
+    assert first["n_correct"].nunique() == 1
+    summary = pd.read_csv(results / "summary.csv")
+    names = [
+        "average_incremental_accuracy",
+        "average_incremental_accuracy_with_first_task",
+        "final_accuracy",
+        "forgetting",
+    ]
+    assert list(summary.columns) == ["method", "n_seeds", "old_images"] + [
+        f"{n}_{s}" for n in names for s in ("mean", "std")
+    ]
+    assert {path.stem for path in (results / "metrics").iterdir()} == {"genifer", "finetune", "joint"}
+    plots = ["accuracy", "forgetting", "training_first_task", "costs"]
+    plots += [
+        f"{kind}_genifer" for kind in ("training_gan", "gan_training", "replay_agreement", "replay_frechet")
+    ]
+    plots += [
+        f"{kind}_{method}"
+        for kind in ("accuracy_matrix", "confusion", "forgotten_classes", "training")
+        for method in ("genifer", "finetune", "joint")
+    ]
+    plots += [
+        f"{kind}_{gan}"
+        for kind in ("replay", "nearest")
+        for gan in ("shared_seed_0_task_0", "genifer_seed_0_task_1")
+    ]
+    assert {path.stem for path in (results / "plots").iterdir()} == set(plots)
+    for name in plots:
+        with Image.open(results / "plots" / f"{name}.png") as image:
+            assert min(image.size) > 80
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+        assert "</svg>" in (results / "plots" / f"{name}.svg").read_text()
+    for training in ("shared/task_0/pretrain_gan", "genifer/task_1/train_gan", "joint/task_2/train_joint"):
+        folder = results / "jobs" / "seed_0" / training
+        names_there = {path.name for path in folder.iterdir()}
+        assert {"metrics.csv", "log.txt", "benchmark.tsv", "status.json", "tensorboard"} < names_there
+        assert "steps" in (folder / "log.txt").read_text()
+    assert "genifer" in call(["genifer", "summary", "--run", "quickstart"], finished).stdout
+    watched = call(["genifer", "watch", "quickstart"], finished)
+    assert watched.stdout == "quickstart: done, 9 of 9 trainings done\n", watched.stderr
+
+
+def test_nothing_is_done_twice(finished: Path) -> None:
+    run_file = write_run_file(finished)
+    for path in (finished / "results").rglob("*"):
+        when = random.uniform(1e9, 1.7e9)
+        os.utime(path, (when, when))
+    assert planned(finished, run_file) == set()
+
+
+def test_where_a_job_computes_changes_nothing(finished: Path) -> None:
+    runtime = {"device": "cpu", "threads": 1, "compile": "off"}
+    assert planned(finished, write_run_file(finished, runtime=runtime)) == set()
+
+
+def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
+    """They wait for cores, and for no GPU; with a GPU they wait for it."""
+    clone = make_clone(tmp_path)
+    for device, gpus in (("cpu", 0), ("auto", 1)):
+        run_file = write_run_file(clone, runtime={"device": device, "threads": 2})
+        done = call(["snakemake", "--dry-run", "--cores", "4", "--configfile", run_file], clone)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = done.stdout.splitlines()
+        resources = [line for line in lines if "    resources:" in line and "resume_every" in line]
+        assert len(resources) == lines.count("    threads: 2") == 9
+        assert all(f"gpu={gpus}," in line for line in resources)
+
+
+def test_a_run_goes_on_from_checkpoints_of_a_later_task(finished: Path) -> None:
+    """As after an import: nothing of the first tasks is trained, and the result is that of the whole run."""
+    whole = finished / "results" / "quickstart"
+    task = whole / "jobs" / "seed_0" / "genifer" / "task_1"
+    start = {
+        "task": 1,
+        "classifier": str(task / "train_genifer" / "classifier.safetensors"),
+        "gan": str(task / "train_gan" / "gan.safetensors"),
+    }
+    run_file = write_run_file(finished, run="later", methods=["genifer"], start=start)
+    assert counted(planned(finished, run_file)) == {
+        "prepare_data": 1,
+        "use_classifier": 1,
+        "use_gan": 1,
+        "train_genifer": 1,
+        "evaluate": 2,
+        "evaluate_replay": 1,
+        "plot_sample_grids": 1,
+        **dict.fromkeys(ONCE, 1),
+    }
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    later = pd.read_csv(finished / "results" / "later" / "accuracy.csv")
+    expected = pd.read_csv(whole / "accuracy.csv").query("method == 'genifer' and after_task >= 1")
+    pd.testing.assert_frame_equal(later, expected.reset_index(drop=True))
+
+
+def test_a_start_that_does_not_fit_stops_the_run(finished: Path) -> None:
+    first = finished / "results" / "quickstart" / "jobs" / "seed_0" / "shared" / "task_0"
+    start = {"classifier": str(first / "pretrain_gan" / "gan.safetensors")}
+    run_file = write_run_file(finished, run="wrong", start=start)
+    done = call(["snakemake", "--configfile", run_file], finished)
+    assert done.returncode != 0
+    assert "holds a GAN, but a classifier is needed here" in done.stdout + done.stderr
+    run_file = write_run_file(finished, run="wrong", start={"classifier": "nowhere.safetensors"})
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode != 0
+    assert "nowhere.safetensors" in done.stdout + done.stderr
+
+
+def test_a_run_in_the_direct_mode(finished: Path) -> None:
+    """The generator makes features, so there are no sample grids."""
+    run_file = write_run_file(
+        finished,
+        run="direct",
+        methods=["genifer"],
+        start={
+            "classifier": "results/quickstart/jobs/seed_0/shared/task_0/pretrain_classifier/classifier.safetensors",
+        },
+        gan={"matching_mode": "direct", "ada": {"mode": "none"}},
+        generator={"channels": [8, 8]},
+        genifer={"feature_distillation": "new"},
+    )
+    done = call(["snakemake", "--configfile", run_file], finished)
+    write_run_file(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = finished / "results" / "direct"
+    assert len(pd.read_csv(results / "accuracy.csv")) == 6
+    assert not list((results / "plots").glob("replay_seed*"))
+    first = results / "jobs" / "seed_0" / "shared" / "task_0"
+    drawn = call(
+        ["genifer", "plot-sample-grids", "--config", run_file, "--gan", first / "pretrain_gan" / "gan.safetensors",
+         "--classifier", first / "pretrain_classifier" / "classifier.safetensors",
+         "--nearest", first / "evaluate_replay" / "nearest.safetensors", "--output", "x",
+         results / "data" / "task_0_test.safetensors"],
+        finished,
+    )  # fmt: skip
+    assert drawn.returncode == 1
+    assert "makes features of stage 4" in drawn.stderr
+
+
+def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    run_file = write_run_file(clone, gan={"batch_size": 48})
+    done = call(["snakemake", "--configfile", run_file], clone)
+    assert done.returncode != 0
+    assert "gan.batch_size" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (clone / "results").exists()
+
+
+def test_a_missing_archive_stops_the_run_before_its_first_job(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    data = {"dataset": "image_folder", "archive": "photos.tar.gz"}
+    done = call(["snakemake", "--configfile", write_run_file(clone, data=data)], clone)
+    assert done.returncode != 0
+    assert "data.archive: photos.tar.gz does not exist" in done.stdout + done.stderr
+    assert not (clone / "results").exists()
+
+
+def no_gpu() -> bool:
+    return call(["python", "-c", "import torch; assert torch.cuda.is_available()"]).returncode != 0
+
+
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU")
+def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    done = call(["snakemake", "--cores", "all", "--resources", "gpu=1"], clone)
+    assert done.returncode != 0
+    message = " ".join((done.stdout + done.stderr).split())
+    assert "days on this machine" in message
+    assert "runtime.device: cpu" in message
+    assert not (clone / "results" / "paper").exists()
+
+
+def test_lint_is_clean() -> None:
+    assert call(["snakemake", "--lint"]).returncode == 0
+    assert call(["snakefmt", "--check", "workflow"]).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_papers_configuration_runs(tmp_path: Path) -> None:
+    """config.yaml with the paper's networks, one or two steps per training, on a small archive of CIFAR-100's format."""
+    clone = make_clone(tmp_path)
+    md5 = write_cifar100(clone / "small.tar.gz")
+    changes = [
+        "data={archive: small.tar.gz, archive_md5: " + md5 + "}",
+        "runtime={device: cpu}",
+        *(
+            f"{block}={{steps: 1}}"
+            for block in ("pretrain_classifier", "genifer", "finetune", "joint", "train_gan")
+        ),
+        "pretrain_gan={steps: 2}",
+    ]
+    done: subprocess.CompletedProcess[str] = call(["snakemake", "--config", *changes], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    accuracy = pd.read_csv(clone / "results" / "paper" / "accuracy.csv")
+    assert len(accuracy) == 3 * 21
+    assert accuracy[accuracy["after_task"] == 5].groupby("method")["n_classes"].sum().eq(100).all()
+
+
+@pytest.mark.slow
+def test_the_quickstart_learns_without_forgetting(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    done = call(["snakemake", "--configfile", "config/quickstart.yaml"], clone, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = clone / "results" / "quickstart"
+    average = pd.read_csv(results / "summary.csv").set_index("method")["average_incremental_accuracy_mean"]
+    assert average["joint"] > 0.97
+    assert average["genifer"] > 0.92
+    assert average["finetune"] < 0.4
+    for path in results.rglob("benchmark.tsv"):
+        assert pd.read_csv(path, sep="\t", na_values="-")["max_rss"].iloc[0] < 2000, path
