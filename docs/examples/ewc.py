@@ -1,0 +1,40 @@
+"""Elastic weight consolidation (Kirkpatrick et al., 2017, equation 3), a method in one file."""
+
+import torch
+from pydantic import Field
+
+from genifer.methods import Method, TrainingSettings
+
+
+class Ewc(Method):
+    """Elastic weight consolidation: new images only; weights that mattered for old tasks change little."""
+
+    class Settings(TrainingSettings):
+        strength: float = Field(100.0, ge=0, description="weight of the penalty")
+
+    name = "ewc"
+    first_task = "memory"
+
+    def weights(self):
+        return {name: weight for name, weight in self.classifier.named_parameters() if weight.requires_grad}
+
+    def losses(self, batch):
+        scalars = super().losses(batch)
+        penalty = torch.zeros_like(scalars["loss"])
+        for name, weight in self.weights().items():
+            old, importance = self.memory[f"old.{name}"], self.memory[f"importance.{name}"]
+            penalty += (importance * (weight[: len(old)] - old).square()).sum()
+        return scalars | {"loss": scalars["loss"] + self.settings.strength / 2 * penalty, "penalty": penalty}
+
+    def finish(self):
+        memory, weights = {}, self.weights()
+        for name, weight in weights.items():
+            importance = torch.zeros_like(weight)
+            if (before := self.memory.get(f"importance.{name}")) is not None:
+                importance[: len(before)] = before  # the head has grown since
+            memory |= {f"old.{name}": weight, f"importance.{name}": importance}
+        for images, labels in self.ordered_batches():
+            loss = torch.nn.functional.cross_entropy(self.classifier(images), labels)
+            for name, gradient in zip(weights, torch.autograd.grad(loss, weights.values()), strict=True):
+                memory[f"importance.{name}"] += gradient.square() * len(labels) / len(self.data.labels)
+        return memory
