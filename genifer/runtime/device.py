@@ -44,7 +44,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def configure(device: torch.device, precision: str, deterministic: bool = False) -> None:
-    """Set PyTorch up for one stage: TF32 and deterministic algorithms only where they were asked for."""
+    """Configure PyTorch for one job: TF32 and deterministic algorithms only if requested."""
     tf32 = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

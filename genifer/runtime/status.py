@@ -1,8 +1,8 @@
-"""Where a stage stands, in a small file beside its results that others may look at.
+"""The status of a job, in a small file beside its results that others may read.
 
 ``status.json`` is an object with
 
-* ``stage, seed, task, state`` (running, done, interrupted or failed) and ``message`` (why it failed);
+* ``job, seed, task, state`` (running, done, interrupted or failed) and ``message`` (why it failed);
 * ``steps, done, speed`` (steps a second, of late), ``scalars`` (the last row of metrics.csv), ``seconds``
   (of training, in all attempts), ``began`` and ``updated`` (UTC);
 * ``host, pid, device, machine, precision, threads, gpu_memory_mb`` (peak), ``gpu_memory_total_mb``, and the
@@ -43,11 +43,11 @@ class Status:
     """The status of a training that is under way.
 
     Writing it takes less than a millisecond every two seconds and never waits for the device. Where it
-    cannot be written, it warns once; the training goes on.
+    cannot be written, it warns once; the training continues.
 
     Args:
-        folder: of the stage.
-        about: what is said of the stage besides where it stands.
+        folder: of the job.
+        about: what else the file says of the job.
         steps: of the whole training.
     """
 
@@ -101,7 +101,7 @@ class Status:
 
 
 def machine_of(device: torch.device, precision: str) -> dict[str, Any]:
-    """The machine that a stage runs on, and the versions that it runs with."""
+    """The machine that a job runs on, and the versions that it runs with."""
     import torch
 
     total = None

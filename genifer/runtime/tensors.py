@@ -76,7 +76,7 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
                 yield file, description
                 return
     except FileNotFoundError:
-        raise GeniferError(f"{path}: is missing; run the stage that makes it (snakemake does)") from None
+        raise GeniferError(f"{path}: is missing; run the job that makes it (snakemake does)") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise GeniferError(

@@ -1,7 +1,7 @@
-"""Going on where a stage was interrupted: its whole state, in files of its own.
+"""Resume files: the whole state of a training, from which it continues after an interruption.
 
-A stage writes its state every few minutes and when it is told to stop. Run again with the same
-settings and inputs, it goes on from the newest file that reads, and ends as if nothing had happened.
+A training writes its state every few minutes and when it is told to stop. Run again with the same
+settings and inputs, it resumes from the newest readable file, and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
 
 
 class ResumeFiles:
-    """The resume files of one stage.
+    """The resume files of one training.
 
     Args:
-        folder: their own; it goes when the stage succeeds.
+        folder: their own; deleted when the training succeeds.
         belongs_to: the settings and the checksums of the inputs that the state is of. A file that
             belongs to others is not used.
     """
@@ -173,7 +173,7 @@ class ResumeFiles:
 
 
 class Stop:
-    """Whether the stage was told to stop, by a signal."""
+    """Whether the training was told to stop, by a signal."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -192,10 +192,10 @@ class Stop:
         self.signal = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
 
-    def interrupted(self, stage: str, step: int) -> Interrupted:
+    def interrupted(self, title: str, step: int) -> Interrupted:
         assert self.signal is not None
         return Interrupted(
-            f"{stage}: stopped by {self.signal.name} after step {step:,}; the same command goes on from there"
+            f"{title}: stopped by {self.signal.name} after step {step:,}; the same command resumes from there"
         )
 
 
@@ -222,6 +222,6 @@ def checksums(paths: Mapping[str, Path]) -> dict[str, str]:
                 result[name] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise GeniferError(
-                f"{path}: cannot be read ({error.strerror}); run the stage that makes it (snakemake does)"
+                f"{path}: cannot be read ({error.strerror}); run the job that makes it (snakemake does)"
             ) from error
     return result
