@@ -120,7 +120,7 @@ def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
         done = call(["snakemake", "--dry-run", "--cores", "4", "--configfile", run_file], clone)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.splitlines()
-        resources = [line for line in lines if "    resources:" in line and "resume_every" in line]
+        resources = [line for line in lines if "    resources:" in line and "gpu=" in line]
         assert len(resources) == lines.count("    threads: 2") == 9
         assert all(f"gpu={gpus}," in line for line in resources)
 
