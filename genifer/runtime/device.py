@@ -94,7 +94,7 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             result = in_use(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
-            log.warning("cannot compile here, goes on without (runtime.compile: off): %s", reason)
+            log.warning("cannot compile here, continues without (runtime.compile: off): %s", reason)
             in_use = function
             result = function(*args, **kwargs)
         works = True
