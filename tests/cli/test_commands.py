@@ -18,7 +18,7 @@ Genifer = Callable[..., subprocess.CompletedProcess[str]]
 def test_help_names_every_command_of_the_workflow(genifer: Genifer) -> None:
     text = genifer("--help").stdout
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    used = set(re.findall(r"python -m genifer --log \{log:q\} ([a-z-]+)", rules))
+    used = set(re.findall(r"(?:python -m genifer --log \{log:q\} |command=\")([a-z-]+)", rules))
     assert {"train", "train-gan", "evaluate", "tabulate", "plot"} < used
     assert [command for command in used if f" {command} " not in text] == []
 

@@ -195,7 +195,7 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
         finished,
     )  # fmt: skip
     assert drawn.returncode == 1
-    assert "makes features of stage 4" in drawn.stderr
+    assert "generates features of stage 4" in drawn.stderr
 
 
 def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
     done = call(["snakemake", "--cores", "all", "--resources", "gpu=1"], clone)
     assert done.returncode != 0
     message = " ".join((done.stdout + done.stderr).split())
-    assert "days on this machine" in message
+    assert "days on this CPU" in message
     assert "runtime.device: cpu" in message
     assert not (clone / "results" / "paper").exists()
 
