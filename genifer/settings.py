@@ -173,6 +173,11 @@ class GanSettings(Settings):
         0.0025, description="learning rate of the discriminator's Adam"
     )
     critic_steps: PositiveInt = Field(1, description="discriminator steps per generator step")
+    share_generated: bool = Field(
+        False,
+        description="generate samples once per step for the discriminator's and the generator's half, "
+        "which is faster; the generator's half then draws no noise and augmentation of its own",
+    )
     r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
     r1_interval: PositiveInt = Field(16, description="steps between penalties")
     ema_half_life: PositiveFloat = Field(500_000, description="half-life of the generator's EMA, in images")

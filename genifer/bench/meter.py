@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
@@ -21,8 +22,10 @@ from genifer.training.job import Job
 NAME_WIDTH = 33
 WARM_UP_STEPS = 2
 PEAK_SIDE = 2048
-PEAK_PRODUCTS, PEAK_SECONDS = 25, 5.0
-"""The peak is that of the fastest of so many matrix products, or of as many as fit into the time."""
+PEAK_CHANNELS, PEAK_IMAGES, PEAK_IMAGE_SIDE = 256, 16, 32
+PEAK_CALLS, PEAK_SECONDS = 25, 3.0
+"""The ceiling is the fastest of so many matrix products and 3 x 3 convolutions, or of as many of each as fit
+into the time. On some processors convolutions reach more than products."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Figures:
         seconds: per step or call: median over the repeats; ``fastest`` and ``slowest`` are the extremes.
         images: per step; 0 if it is no training step.
         operations: floating-point operations per step, counted: multiply and add are two.
-        peak_share: share of the speed of this machine's fastest matrix product that the step reaches.
+        peak_share: share of this machine's ceiling that the step reaches (`Meter.peak`).
         memory: bytes; on a GPU the peak of PyTorch, on a CPU the peak of the process so far.
         parts: seconds per step of each part, measured separately.
         note: anything else.
@@ -93,20 +96,36 @@ class Meter:
 
     @property
     def peak(self) -> float:
-        """Floating-point operations per second of a large matrix product in this precision, at best."""
+        """Floating-point operations per second in this precision, at best: of a large matrix product or of a
+        large convolution, whichever is faster."""
         if self._peak is None:
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-            a, b = (torch.randn(PEAK_SIDE, PEAK_SIDE, device=self.device, dtype=dtype) for _ in range(2))
-            seconds: list[float] = []
-            # Some processors have no fast product of bfloat16: one of them says enough.
-            while len(seconds) < PEAK_PRODUCTS and sum(seconds) < PEAK_SECONDS:
-                self._wait()
-                began = time.perf_counter()
-                _ = a @ b
-                self._wait()
-                seconds.append(time.perf_counter() - began)
-            self._peak = 2 * PEAK_SIDE**3 / min(seconds)
+
+            def random(*shape: int) -> torch.Tensor:
+                tensor = torch.randn(*shape, device=self.device, dtype=dtype)
+                return tensor.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else tensor
+
+            a, b = random(PEAK_SIDE, PEAK_SIDE), random(PEAK_SIDE, PEAK_SIDE)
+            images = random(PEAK_IMAGES, PEAK_CHANNELS, PEAK_IMAGE_SIDE, PEAK_IMAGE_SIDE)
+            weights = random(PEAK_CHANNELS, PEAK_CHANNELS, 3, 3)
+            of_product = 2 * PEAK_SIDE**3
+            of_convolution = 2 * images.numel() * weights[0].numel()
+            self._peak = max(
+                of_product / self._fastest(lambda: a @ b),
+                of_convolution / self._fastest(lambda: F.conv2d(images, weights, padding=1)),
+            )
         return self._peak
+
+    def _fastest(self, call: Callable[[], object]) -> float:
+        """Seconds of the fastest of several calls; of a single one, if that takes long."""
+        seconds: list[float] = []
+        while len(seconds) < PEAK_CALLS and sum(seconds) < PEAK_SECONDS:
+            self._wait()
+            began = time.perf_counter()
+            call()
+            self._wait()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
 
     def step(self, name: str, step: Callable[[], object], images: int, note: str = "") -> Figures:
         """Measure a training step.

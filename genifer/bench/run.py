@@ -15,7 +15,9 @@ from genifer.bench.meter import Figures, Meter
 from genifer.bench.steps import classifier_steps, gan_steps, next_task_steps, with_ada
 from genifer.config import RunSettings
 from genifer.errors import GeniferError
-from genifer.runtime.device import configure, pick_device, pick_precision
+from genifer.runtime.device import configure, pick_device
+from genifer.training.precision import choose_precision
+from genifer.training.untrained import sizes_of
 
 BENCHMARKS: dict[str, Callable[[Meter, RunSettings], Iterator[Figures]]] = {
     "gan": gan_steps,
@@ -57,7 +59,7 @@ def run_benchmarks(
     if plot is not None and what != "growth":
         raise GeniferError(f"--plot draws how cost grows: genifer bench growth --plot {plot}")
     device = pick_device(device_name or run.runtime.device)
-    precision = pick_precision(precision or run.runtime.precision, device)
+    precision = choose_precision(precision or run.runtime.precision, device, sizes_of(run)).precision
     configure(device, precision)
     meter = Meter(device, precision, compiled, steps, repeats)
     if not as_json:

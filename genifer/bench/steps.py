@@ -28,10 +28,12 @@ def gan_step(meter: Meter, settings: RunSettings, task: int) -> Figures:
         done += 1
         with meter.part("batch"):
             batch = gan.draw_batch()
+        with meter.part("shared pass of the generator"):
+            generated = gan.share(batch)
         with meter.part("discriminator step"):
-            gan.discriminator_step(batch, done)
+            gan.discriminator_step(batch, done, generated)
         with meter.part("generator step"):
-            gan.generator_step(batch)
+            gan.generator_step(batch, generated)
         with meter.part("EMA"):
             gan.update_ema(done)
 

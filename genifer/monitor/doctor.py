@@ -21,11 +21,18 @@ from genifer.config import RunSettings
 from genifer.data.load import find_archive
 from genifer.errors import GeniferError
 from genifer.layout import RESULTS
-from genifer.monitor.estimate import bytes_needed, layout_of_one_seed, training_hours
+from genifer.monitor.estimate import (
+    bytes_needed,
+    layout_of_one_seed,
+    threads_of_a_training,
+    training_hours,
+)
 from genifer.monitor.preflight import check_given_files, check_trackers, refuse_cpu
 from genifer.runtime.device import pick_device
 from genifer.runtime.durations import duration
 from genifer.runtime.files import atomic_write
+from genifer.training.precision import choose_precision
+from genifer.training.untrained import sizes_of
 
 TIMEOUT_SECONDS = 10
 GIGABYTE = 1e9
@@ -55,6 +62,7 @@ def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
     """
     checks: dict[str, Callable[[], Finding]] = {
         "device": lambda: _device(device_name),
+        "precision": lambda: _precision(settings, device_name),
         "data": lambda: _data(settings),
         "disk": lambda: _disk(settings),
         "results": _results,
@@ -78,7 +86,7 @@ def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: 
         shown.append(finding)
         if not as_json:
             verdict = typer.style(f"{finding.verdict:4}", fg=COLORS[finding.verdict])
-            typer.echo(f"{verdict}  {finding.check:8} {finding.message}")
+            typer.echo(f"{verdict}  {finding.check:9} {finding.message}")
     stops = any(finding.verdict == "stop" for finding in shown)
     if as_json:
         checks = [asdict(finding) for finding in shown]
@@ -111,6 +119,15 @@ def _device(device_name: str) -> Finding:
             "does not find it: update the driver, or install a PyTorch that fits it",
         )
     return Finding("device", "note", f"{found}; no GPU was found")
+
+
+def _precision(settings: RunSettings, device_name: str) -> Finding:
+    runtime = settings.runtime
+    with threads_of_a_training(settings):
+        choice = choose_precision(
+            runtime.precision, pick_device(device_name), sizes_of(settings), runtime.deterministic
+        )
+    return Finding("precision", "ok", f"{choice.precision}: {choice.reason}")
 
 
 def _driver() -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,11 +14,12 @@ from torch import nn
 
 from genifer.config import RunSettings
 from genifer.layout import GAN, Layout, PlannedJob
-from genifer.runtime.device import pick_precision
 from genifer.training.job import Job
 from genifer.training.networks import new_gan
+from genifer.training.precision import choose_precision
 from genifer.training.resume import KEPT
 from genifer.training.untrained import (
+    sizes_of,
     untrained_classifier,
     untrained_first_task,
     untrained_gan,
@@ -42,16 +44,12 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
 
     Trainings wait for those that they need. Others run in parallel if the settings allow that on a CPU.
     """
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     at_once = 1
     if settings.runtime.device == device.type == "cpu":
-        at_once = max(1, cores // settings.runtime.threads)
-        torch.set_num_threads(min(settings.runtime.threads, cores))
+        at_once = max(1, (os.cpu_count() or 1) // settings.runtime.threads)
     layout = layout_of_one_seed(settings)
-    try:
+    with threads_of_a_training(settings):
         seconds = _seconds_of_trainings(layout, device)
-    finally:
-        torch.set_num_threads(threads)
     chains: dict[str, float] = {}
     for job in layout.trainings:
         before = [chains[other.folder] for other in layout.trained_before(job)]
@@ -63,6 +61,17 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
     per_seed = sum(seconds.values()) + others * JOB_SECONDS
     total = len(settings.seeds) * per_seed + once * JOB_SECONDS
     return max(chain, total / at_once) / 3600
+
+
+@contextmanager
+def threads_of_a_training(settings: RunSettings) -> Iterator[None]:
+    """Compute with as many threads as a training of the run has on this machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(settings.runtime.threads, os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def layout_of_one_seed(settings: RunSettings) -> Layout:
@@ -106,15 +115,18 @@ def _seconds_per_step(job: PlannedJob, device: torch.device) -> float:
 
 def _step_of(job: PlannedJob, device: torch.device) -> Callable[[], object]:
     settings = job.settings
-    precision = pick_precision(settings.runtime.precision, device)
+    runtime = settings.runtime
+    choice = choose_precision(runtime.precision, device, sizes_of(settings), runtime.deterministic)
+    precision = choice.precision
     context = Job(job.name, job.seed, job.task, Path(), device, precision)
     if _is_gan(job):
         gan = untrained_gan(settings, context)
 
         def step() -> None:
             batch = gan.draw_batch()
-            gan.discriminator_step(batch, 1)  # the step after one with R1, which most are unlike
-            gan.generator_step(batch)
+            generated = gan.share(batch)
+            gan.discriminator_step(batch, 1, generated)  # the step after one with R1, which most are unlike
+            gan.generator_step(batch, generated)
             gan.update_ema(1)
 
         return step

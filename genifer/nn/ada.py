@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 SYM6 = (
     0.015404109327027373,
@@ -92,13 +91,88 @@ def draw_amounts(n: int, size: int, probability: Tensor, rng: torch.Generator) -
     return amounts
 
 
-def augment(images: Tensor, amounts: Amounts) -> Tensor:
-    """Apply drawn operations to images (n, 1 or 3, size, size); differentiable."""
-    if any(name in amounts for name in GEOMETRY):
-        images = _resample(images, *_inverse_map(amounts, len(images), images.device))
-    if any(name in amounts for name in COLOR):
-        images = _recolor(images, *_color_map(amounts, len(images), images.device))
-    return images
+def part_of(amounts: Amounts, start: int | None, stop: int | None) -> Amounts:
+    """The amounts for some of the images."""
+    return {name: amount[start:stop] for name, amount in amounts.items()}
+
+
+class Augmentation(nn.Module):
+    """Applies drawn operations to images of one size; differentiable.
+
+    Attributes:
+        up, down: band matrices of the filters, (2 * padded, size) and (size, 2 * (size + 6)).
+        points: output points (2 * (size + 6), 2 * (size + 6), 2), x and y in pixels from the centre.
+        identity, along_grey, across_grey, turn: matrices (3, 3) that colour operations consist of: the
+            identity, the projections on the axis of greys and across it, and the cross product with it.
+    """
+
+    up: Tensor
+    down: Tensor
+    points: Tensor
+    identity: Tensor
+    along_grey: Tensor
+    across_grey: Tensor
+    turn: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        up, down = _band_matrices(size)
+        self.register_buffer("up", up)
+        self.register_buffer("down", down)
+        # Half a pixel apart, with a margin for the filter.
+        line = torch.arange(down.shape[1]) / 2 - MARGIN - (size - 1) / 2
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        self.register_buffer("points", torch.stack([x, y], dim=2))
+        self.register_buffer("identity", torch.eye(3))
+        self.register_buffer("along_grey", torch.full((3, 3), 1 / 3))
+        self.register_buffer("across_grey", torch.eye(3) - 1 / 3)
+        cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+        self.register_buffer("turn", cross / math.sqrt(3))
+
+    def forward(self, images: Tensor, amounts: Amounts) -> Tensor:
+        """Augment images (n, 1 or 3, size, size) by what was drawn for each."""
+        if any(name in amounts for name in GEOMETRY):
+            images = self._resample(images, *_inverse_map(amounts, len(images), images.device))
+        if any(name in amounts for name in COLOR):
+            images = _recolor(images, *self._color_map(amounts, len(images)))
+        return images
+
+    def _resample(self, images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+        size, up, down = self.size, self.up, self.down
+        fine = up @ images.float() @ up.t()
+        grid = torch.einsum("nij,hwj->nhwi", matrix, self.points) + offset[:, None, None]
+        # To grid_sample's coordinates: fine pixel k of 2 * padded lies at (2 k + 1) / (2 * padded) - 1.
+        padded = size + 2 * (size - 1)
+        index = 2 * (grid + (size - 1) / 2 + (size - 1))
+        grid = (2 * index + 1) / (2 * padded) - 1
+        read = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return down @ read @ down.t()
+
+    def _color_map(self, amounts: Amounts, n: int) -> tuple[Tensor, Tensor]:
+        """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
+        matrix = self.identity.repeat(n, 1, 1)
+        offset = torch.zeros(n, 3, device=matrix.device)
+        for name in COLOR:
+            if name not in amounts:
+                continue
+            amount = amounts[name][:, :, None]
+            match name:
+                case "brightness":
+                    offset = offset + amount.squeeze(2)
+                    continue
+                case "contrast":
+                    step = torch.exp2(amount) * self.identity
+                case "lumaflip":
+                    step = self.identity - 2 * amount * self.along_grey
+                case "hue":
+                    turned = torch.cos(amount) * self.across_grey + torch.sin(amount) * self.turn
+                    step = self.along_grey + turned
+                case _:
+                    step = self.along_grey + torch.exp2(amount) * self.across_grey
+            matrix = step @ matrix
+            offset = (step @ offset[:, :, None]).squeeze(2)
+        return matrix, offset
 
 
 def _inverse_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -135,14 +209,7 @@ def _linear_inverse(name: str, amount: Tensor) -> Tensor:
     return torch.stack(rows, dim=1).view(-1, 2, 2)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _filters(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """As compiled code takes them, as constants: `_band_matrices`."""
-    return _band_matrices(size, device)
-
-
-@lru_cache(maxsize=8)
-def _band_matrices(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _band_matrices(size: int) -> tuple[Tensor, Tensor]:
     """Upsampling (2 * padded, size) with reflected border, and downsampling (size, 2 * (size + 6))."""
     taps = [tap / sum(SYM6) for tap in SYM6]
     border = size - 1
@@ -159,63 +226,7 @@ def _band_matrices(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     for coarse in range(size):
         for index, tap in enumerate(taps):
             down[coarse, 2 * (coarse + MARGIN) + index - CENTRE] += tap
-    return up.float().to(device), down.float().to(device)
-
-
-def _resample(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    size = images.shape[-1]
-    up, down = _filters(size, images.device)
-    fine = up @ images.float() @ up.t()
-    # Output points in pixels from the centre, half a pixel apart, with a margin for the filter.
-    points = torch.arange(down.shape[1], device=images.device) / 2 - MARGIN - (size - 1) / 2
-    y, x = torch.meshgrid(points, points, indexing="ij")
-    grid = torch.einsum("nij,hwj->nhwi", matrix, torch.stack([x, y], dim=2)) + offset[:, None, None]
-    # To grid_sample's coordinates: fine pixel k of 2 * padded lies at (2 k + 1) / (2 * padded) - 1.
-    padded = size + 2 * (size - 1)
-    index = 2 * (grid + (size - 1) / 2 + (size - 1))
-    grid = (2 * index + 1) / (2 * padded) - 1
-    read = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return down @ read @ down.t()
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _about_grey(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """As compiled code takes them: `_grey_axis`."""
-    return _grey_axis(device)
-
-
-@lru_cache(maxsize=8)
-def _grey_axis(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Identity, projection on the axis of greys, and the cross product with it; (3, 3) each."""
-    turn = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
-    return torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device), turn.to(device)
-
-
-def _color_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
-    identity, along, turn = _about_grey(device)
-    across = identity - along
-    matrix = identity.repeat(n, 1, 1)
-    offset = torch.zeros(n, 3, device=device)
-    for name in COLOR:
-        if name not in amounts:
-            continue
-        amount = amounts[name][:, :, None]
-        match name:
-            case "brightness":
-                offset = offset + amount.squeeze(2)
-                continue
-            case "contrast":
-                step = torch.exp2(amount) * identity
-            case "lumaflip":
-                step = identity - 2 * amount * along
-            case "hue":
-                step = along + torch.cos(amount) * across + torch.sin(amount) * turn
-            case _:
-                step = along + torch.exp2(amount) * across
-        matrix = step @ matrix
-        offset = (step @ offset[:, :, None]).squeeze(2)
-    return matrix, offset
+    return up.float(), down.float()
 
 
 def _recolor(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:

@@ -174,11 +174,14 @@ class Classifier(nn.Module):
 
     def feature_shape(self, stage: int, image_size: int) -> tuple[int, int]:
         """Channels and side of a stage's features, for images of this size."""
-        image = torch.empty(1, self.description["in_channels"], image_size, image_size, device="meta")
-        with torch.device("meta"):
-            twin = Classifier(**self.description, n_classes=1).eval()
-        shape = twin.features(image, stage).shape
-        return shape[1], (shape[2] if len(shape) == 4 else 1)
+        width: int = self.description["width"]
+        if stage == 0:
+            return self.description["in_channels"], image_size
+        if stage == 1:
+            return width, image_size
+        group = min(stage, POOLED - 1) - 2  # each group after the first halves the side, rounded up
+        channels = width * 2**group * ARCHITECTURES[self.description["architecture"]][0].expansion
+        return channels, 1 if stage == POOLED else -(-image_size // 2**group)
 
     @torch.no_grad()
     def grow(self, n_new: int) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu
+from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu_
 
 GROUP = 32
 """Samples that the minibatch standard deviation is taken over, at most."""
@@ -71,33 +71,43 @@ class Discriminator(nn.Module):
         self.to_embedding = EqualizedLinear(8 * width, 2 * width)
         self.class_embedding = ClassEmbedding(n_classes, 2 * width, bias=False)
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """(n,) logits, above zero for real, for features (n, channels[, side, side]) and labels (n,)."""
+    def forward(self, features: Tensor, labels: Tensor, parts: int = 1) -> Tensor:
+        """Judge features (n, channels[, side, side]) of samples with the labels (n,).
+
+        Args:
+            parts: number of equal parts of the batch that do not see each other, such as real and generated
+                samples: the minibatch deviation is that of each part.
+
+        Returns:
+            Logits (n,), above zero for real.
+        """
         x = features if features.dim() == 4 else features[:, :, None, None]
         for conv, pool in zip(self.convs, self.pool_after, strict=True):
-            x = leaky_relu(conv(x))
+            x = leaky_relu_(conv(x))
             if pool:
                 x = F.avg_pool2d(x, 2)
-        x = torch.cat([x, minibatch_deviation(x)], dim=1)
-        x = leaky_relu(self.last_conv(x)).flatten(1)
-        x = self.to_embedding(leaky_relu(self.dense(x)))
+        x = torch.cat([x, minibatch_deviation(x, parts)], dim=1)
+        x = leaky_relu_(self.last_conv(x)).flatten(1)
+        x = self.to_embedding(leaky_relu_(self.dense(x)))
         projection = self.class_embedding(labels)
         return (x * projection).sum(1) / math.sqrt(x.shape[1])
 
 
-def minibatch_deviation(x: Tensor) -> Tensor:
+def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     """One channel that tells how much the samples of a group differ (Karras et al., 2018, section 3).
 
-    Sample i of n is in group i mod (n / G), with G = min(32, n).
+    Sample i of the n in a part is in group i mod (n / G), with G = min(32, n).
 
     Args:
-        x: (n, channels, height, width), n a multiple of G.
+        x: (parts * n, channels, height, width), n a multiple of G.
 
     Returns:
-        (n, 1, height, width), constant over a group.
+        (parts * n, 1, height, width), constant over a group.
     """
-    n, _, height, width = x.shape
+    total, _, height, width = x.shape
+    n = total // parts
     size = min(GROUP, n)
-    groups = x.float().unflatten(0, (size, n // size))
-    deviation = torch.sqrt(groups.var(dim=0, unbiased=False) + 1e-8).mean(dim=(1, 2, 3))
-    return deviation.to(x.dtype).repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)
+    groups = x.float().unflatten(0, (parts, size, n // size))
+    deviation = torch.sqrt(groups.var(dim=1, unbiased=False) + 1e-8).mean(dim=(2, 3, 4))
+    of_samples = deviation.to(x.dtype)[:, None].expand(-1, size, -1).reshape(total, 1, 1, 1)
+    return of_samples.expand(-1, -1, height, width)

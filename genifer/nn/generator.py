@@ -5,7 +5,7 @@ In the direct mode it makes the features of a stage of the classifier instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu
+from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu, leaky_relu_
 from genifer.nn.stages import POOLED
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
@@ -28,17 +28,27 @@ def default_channels(side: int) -> list[int]:
 
 
 class StyledConv(nn.Module):
-    """Scale and shift each channel by the style, convolve, add noise if asked, activate."""
+    """Scale and shift each channel by the style, then convolve.
+
+    The generator computes the scales and shifts of all its layers in one product.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.to_scale = EqualizedLinear(style_dim, in_channels, initial_bias=1.0)
         self.to_shift = EqualizedLinear(style_dim, in_channels)
         self.conv = EqualizedConv2d(in_channels, out_channels)
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        scale, shift = self.to_scale(style), self.to_shift(style)
-        return self.conv(torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None]))
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Convolve x (n, in_channels, side, side).
+
+        Args:
+            scale, shift: (n, in_channels), multiplied by the equalised learning rate of the convolution,
+                which therefore takes its weights as they are.
+        """
+        x = torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None])
+        return F.conv2d(x, self.conv.weight, self.conv.bias, padding=1)
 
 
 class Generator(nn.Module):
@@ -94,9 +104,10 @@ class Generator(nn.Module):
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
         """One noise map (n, 1, side, side) for each convolution, standard normal."""
-        device = self.constant.device
         sides = [4 * 2 ** (index // 2) for index in range(len(self.convs))]
-        return [torch.randn(n, 1, side, side, generator=rng, device=device) for side in sides]
+        drawn = torch.randn(sum(n * side**2 for side in sides), generator=rng, device=self.constant.device)
+        maps = drawn.split([n * side**2 for side in sides])
+        return [flat.view(n, 1, side, side) for flat, side in zip(maps, sides, strict=True)]
 
     def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """What is made of z (n, latent_dim) and labels (n,).
@@ -107,13 +118,32 @@ class Generator(nn.Module):
         style = torch.cat([z, self.embedding(labels)], dim=1)
         for layer in self.mapping:
             style = leaky_relu(layer(style))
+        styles = self.scales_and_shifts(style)
         x = self.constant.expand(len(z), -1, -1, -1)
         for index, conv in enumerate(self.convs):
-            x = leaky_relu(conv(x, style) + self.noise_scales[index] * noise[index])
+            x = conv(x, *next(styles))
+            x = leaky_relu_(torch.addcmul(x, self.noise_scales[index].to(x.dtype), noise[index].to(x.dtype)))
             if index % 2:
                 x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        x = self.to_output(x, style)
+        x = self.to_output(x, *next(styles))
         return x if self.stage == 0 else self._as_features(x)
+
+    def scales_and_shifts(self, style: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Compute what the style (n, style_dim) does in each layer, in one product for all layers.
+
+        Returns:
+            For each convolution, the last one to the output included: scale and shift (n, in_channels), times
+            the equalised learning rate of the convolution (`StyledConv`).
+        """
+        layers = [*self.convs, self.to_output]
+        linear = [part for layer in layers for part in (layer.to_scale, layer.to_shift)]
+        weights = torch.cat([part.weight for part in linear])
+        biases = torch.cat([part.bias for part in linear])
+        styles = F.linear(style * linear[0].scale, weights, biases)
+        of_layers = styles.split([2 * layer.in_channels for layer in layers], dim=1)
+        for layer, both in zip(layers, of_layers, strict=True):
+            scale, shift = (both * layer.conv.scale).chunk(2, dim=1)
+            yield scale, shift
 
     def _as_features(self, x: Tensor) -> Tensor:
         """Features are what a ReLU has let through, and the pooled ones their means."""

@@ -19,6 +19,11 @@ def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
+def leaky_relu_(x: Tensor) -> Tensor:
+    """The same in place."""
+    return F.leaky_relu(x, SLOPE, inplace=True)
+
+
 class EqualizedLinear(nn.Module):
     """x @ (weight * lr_mul / sqrt(fan_in)).T + bias * lr_mul."""
 
@@ -32,7 +37,8 @@ class EqualizedLinear(nn.Module):
         self.lr_mul = lr_mul
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias * self.lr_mul)
+        bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
+        return F.linear(x * self.scale, self.weight, bias)
 
 
 class EqualizedConv2d(nn.Module):

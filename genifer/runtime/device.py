@@ -57,15 +57,6 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
     torch.set_flush_denormal(True)
 
 
-def pick_precision(name: str, device: torch.device) -> str:
-    """The precision for ``runtime.precision``: auto is tf32 on a GPU, bf16 on a CPU with AMX, else fp32."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "tf32"
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
-
-
 def pick_compile(name: str, device: torch.device, steps: int, deterministic: bool) -> bool:
     """Whether to compile a training of so many steps, for ``runtime.compile``.
 

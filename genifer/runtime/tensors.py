@@ -67,6 +67,12 @@ def load_description(path: Path, kind: str) -> dict[str, Any]:
         return description
 
 
+def load_shape(path: Path, kind: str, name: str) -> tuple[int, ...]:
+    """Read the shape of a tensor, without the tensor."""
+    with _opened(path, kind) as (file, _):
+        return tuple(file.get_slice(name).get_shape())
+
+
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:

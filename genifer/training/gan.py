@@ -17,6 +17,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from genifer.data.batches import (
     only,
     random_crop_and_flip,
 )
-from genifer.nn.ada import AdaController, Amounts, augment, draw_amounts
+from genifer.nn.ada import AdaController, Amounts, Augmentation, draw_amounts, part_of
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator
@@ -53,6 +54,7 @@ from genifer.training.collapse import Collapse, Diversity
 from genifer.training.ema import ema_decay, relative_distance, update_average
 from genifer.training.job import Job
 from genifer.training.networks import new_gan
+from genifer.training.optimizers import eager
 from genifer.training.resume import Part
 from genifer.training.sample_grid import SampleGrid
 
@@ -162,9 +164,11 @@ class GanBatch:
         images: real ones of the new classes, normalised; labels of the last part match them.
         real_labels: labels of old classes (as requested) and of ``images``.
         teacher_noise, discriminator_noise, generator_noise: noise maps of the teacher and of the generator in
-            the discriminator's step, and of the generator's step.
+            the discriminator's step, and of the generator's step; None where ``gan.share_generated`` takes
+            ``discriminator_noise`` for all.
         augmentation: what augmentation does to the real and fake images of the discriminator's step (joined)
-            and to the images of the generator's step; None without augmentation.
+            and to the images of the generator's step, unless that shares the former; None without
+            augmentation.
     """
 
     z: Tensor
@@ -173,8 +177,23 @@ class GanBatch:
     real_labels: Tensor
     teacher_noise: list[Tensor] | None
     discriminator_noise: list[Tensor]
-    generator_noise: list[Tensor]
-    augmentation: tuple[Amounts, Amounts] | None = None
+    generator_noise: list[Tensor] | None
+    augmentation: tuple[Amounts, Amounts | None] | None = None
+
+
+class Generated(NamedTuple):
+    """What the generator makes of a batch, with the graph to its weights.
+
+    Attributes:
+        samples: as they leave the generator.
+        features: what the discriminator sees of them.
+        targets: what the teacher makes of the same latents and noise, for the old classes; None where nothing
+            needs them.
+    """
+
+    samples: Tensor
+    features: Tensor
+    targets: Tensor | None
 
 
 class Distillation:
@@ -226,20 +245,24 @@ class GanTraining:
         self.classifier = classifier.folded().to(memory_format=torch.channels_last)
         self.g_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.normalize = Normalization(data.mean, data.std).to(job.device)
+        self.needs_targets = distillation is not None and (
+            settings.share_generated or distillation.weight > 0
+        )
         n = settings.batch_size
         self.n_old_samples = n // 2 if data.n_old else 0
         self.batches = ShuffledBatches(data, n - self.n_old_samples, rng)
         ada = settings.ada
+        self.augment = Augmentation(data.images.shape[-1]).to(job.device)
         self.ada = AdaController(
             ada.target, ada.interval, ada.full_range_steps, ada.max_probability, ada_probability, job.device
         )
         # A penalty every r1_interval steps is a step of its own (Karras et al., 2020, appendix B).
         lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_interval > 1 else 1.0
         self.r1_gamma = settings.r1_gamma * lazy
-        self.generator_optimizer = torch.optim.Adam(
+        self.generator_optimizer = eager(torch.optim.Adam)(
             generator.parameters(), settings.generator_learning_rate, betas=(0.0, 0.99), fused=True
         )
-        self.discriminator_optimizer = torch.optim.Adam(
+        self.discriminator_optimizer = eager(torch.optim.Adam)(
             discriminator.parameters(),
             settings.discriminator_learning_rate * lazy,
             betas=(0.0, 0.99**lazy),
@@ -255,6 +278,7 @@ class GanTraining:
             "batches": self.batches,
             "rng": rng,
         }
+        self._shared_pass = job.compiled(self.shared_pass)
         self._discriminator_inputs = job.compiled(self.discriminator_inputs)
         self._discriminator_loss = job.compiled(self.discriminator_loss)
         self._generator_loss = job.compiled(self.generator_loss)
@@ -263,7 +287,7 @@ class GanTraining:
         """Draw half old and half new classes, or new ones only on the first task."""
         settings, generator, data, rng = self.settings, self.generator, self.data, self.rng
         device, size = data.images.device, data.images.shape[-1]
-        n, n_old = settings.batch_size, self.n_old_samples
+        n, n_old, shared = settings.batch_size, self.n_old_samples, settings.share_generated
         pixels, labels = next(self.batches)
         images = random_crop_and_flip(self.normalize(pixels), 0, settings.horizontal_flip, rng)
         old = torch.randint(max(data.n_old, 1), (n_old,), generator=rng, device=device)
@@ -273,12 +297,12 @@ class GanTraining:
             labels=torch.cat([old, new]),
             images=images,
             real_labels=torch.cat([old, labels]),
-            teacher_noise=generator.draw_noise(n_old, rng) if n_old else None,
+            teacher_noise=generator.draw_noise(n_old, rng) if n_old and not shared else None,
             discriminator_noise=generator.draw_noise(n, rng),
-            generator_noise=generator.draw_noise(n, rng),
+            generator_noise=None if shared else generator.draw_noise(n, rng),
             augmentation=(
                 draw_amounts(2 * n, size, self.ada.probability, rng),
-                draw_amounts(n, size, self.ada.probability, rng),
+                None if shared else draw_amounts(n, size, self.ada.probability, rng),
             )
             if settings.ada.mode != "none"
             else None,
@@ -286,19 +310,26 @@ class GanTraining:
 
     def step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Take a step (counted from 0): the discriminator's, then the generator's and its EMA's."""
-        scalars = self.discriminator_step(batch, step)
+        generated = self.share(batch)
+        scalars = self.discriminator_step(batch, step, generated)
         if step % self.settings.critic_steps == 0:
-            scalars |= self.generator_step(batch)
+            scalars |= self.generator_step(batch, generated)
             self.update_ema(step // self.settings.critic_steps)
         return scalars
 
-    def discriminator_step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
+    def share(self, batch: GanBatch) -> Generated | None:
+        """Generate for both halves of a step, if ``gan.share_generated`` says so."""
+        return self._shared_pass(batch) if self.settings.share_generated else None
+
+    def discriminator_step(
+        self, batch: GanBatch, step: int, generated: Generated | None = None
+    ) -> dict[str, Tensor]:
         """Learn to tell real features from generated ones, with R1 every ``r1_interval`` steps."""
-        real, fake = self._discriminator_inputs(batch)
+        both = self._discriminator_inputs(batch, generated)
         if self.r1_gamma > 0 and step % self.settings.r1_interval == 0:
-            loss, scalars = self.penalized_discriminator_loss(real, fake, batch)
+            loss, scalars = self.penalized_discriminator_loss(both, batch)
         else:
-            loss, scalars = self._discriminator_loss(real, fake, batch)
+            loss, scalars = self._discriminator_loss(both, batch)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         self.discriminator_optimizer.step()
@@ -307,10 +338,10 @@ class GanTraining:
             scalars["ada_probability"] = self.ada.probability
         return scalars
 
-    def generator_step(self, batch: GanBatch) -> dict[str, Tensor]:
+    def generator_step(self, batch: GanBatch, generated: Generated | None = None) -> dict[str, Tensor]:
         """Learn to be taken for real, and to make what the teacher makes."""
         self.discriminator.requires_grad_(False)
-        loss, scalars = self._generator_loss(batch)
+        loss, scalars = self._generator_loss(batch, generated)
         self.generator_optimizer.zero_grad()
         loss.backward()
         self.discriminator.requires_grad_(True)
@@ -323,33 +354,56 @@ class GanTraining:
         decay = ema_decay(generator_step, settings.batch_size, settings.ema_half_life, self.ema_rampup_steps)
         update_average(self.g_ema, self.generator, decay)
 
+    def shared_pass(self, batch: GanBatch) -> Generated:
+        """Generate with the discriminator's noise and augmentation, for both halves of a step."""
+        amounts = batch.augmentation and part_of(batch.augmentation[0], len(batch.labels), None)
+        return self.generate(batch, batch.discriminator_noise, amounts)
+
+    def generate(self, batch: GanBatch, noise: list[Tensor], amounts: Amounts | None) -> Generated:
+        """Generate samples, and what the discriminator sees of them; on later tasks the teacher's, too."""
+        with self.job.autocast():
+            samples = self.generator(batch.z, batch.labels, noise)
+            features = self.discriminator_input(samples.float(), amounts)
+            targets = self.teach(batch, noise) if self.needs_targets else None
+        return Generated(samples, features, targets)
+
     @torch.no_grad()
-    def discriminator_inputs(self, batch: GanBatch) -> tuple[Tensor, Tensor]:
-        """What the discriminator sees of real samples and of generated ones."""
+    def teach(self, batch: GanBatch, noise: list[Tensor]) -> Tensor:
+        """Generate the teacher's samples of the old classes."""
+        assert self.distillation is not None
+        n_old = len(batch.labels) - len(batch.images)
+        of_old = [maps[:n_old] for maps in noise]
+        return self.distillation.teacher(batch.z[:n_old], batch.labels[:n_old], of_old)
+
+    @torch.no_grad()
+    def discriminator_inputs(self, batch: GanBatch, generated: Generated | None) -> Tensor:
+        """What the discriminator sees of real samples, then of generated ones."""
         n = len(batch.labels)
+        amounts = batch.augmentation and batch.augmentation[0]
         with self.job.autocast():
             real = batch.images if self.generator.stage == 0 else self.features(batch.images).float()
-            if self.distillation is not None and batch.teacher_noise is not None:
-                n_old = n - len(real)
-                old = self.distillation.teacher(batch.z[:n_old], batch.labels[:n_old], batch.teacher_noise)
-                real = torch.cat([old.float(), real])
+            if generated is not None:
+                if generated.targets is not None:
+                    real = torch.cat([generated.targets.float(), real])
+                of_real = self.discriminator_input(real, amounts and part_of(amounts, 0, n))
+                return torch.cat([of_real, generated.features])
+            if batch.teacher_noise is not None:
+                real = torch.cat([self.teach(batch, batch.teacher_noise).float(), real])
             fake = self.generator(batch.z, batch.labels, batch.discriminator_noise)
-            both = self.discriminator_input(
-                torch.cat([real, fake.float()]), batch.augmentation and batch.augmentation[0]
-            )
-        return both[:n], both[n:]
+            return self.discriminator_input(torch.cat([real, fake.float()]), amounts)
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor, batch: GanBatch) -> LossAndScalars:
-        """Loss of the discriminator on features of real and generated samples."""
+    def discriminator_loss(self, both: Tensor, batch: GanBatch) -> LossAndScalars:
+        """Loss of the discriminator on features of real samples and as many generated ones, joined."""
+        labels = torch.cat([batch.real_labels, batch.labels])
         with self.job.autocast():
-            real_logits = self.discriminator(real, batch.real_labels).float()
-            fake_logits = self.discriminator(fake, batch.labels).float()
+            real_logits, fake_logits = self.discriminator(both, labels, parts=2).float().chunk(2)
         loss = discriminator_loss(real_logits, fake_logits)
         return loss, discriminator_scalars(loss, real_logits, fake_logits)
 
-    def penalized_discriminator_loss(self, real: Tensor, fake: Tensor, batch: GanBatch) -> LossAndScalars:
+    def penalized_discriminator_loss(self, both: Tensor, batch: GanBatch) -> LossAndScalars:
         """The same with R1, in float32 on the real samples. It needs double backward, so it is not
         compiled."""
+        real, fake = both.chunk(2)
         real = real.float().requires_grad_()
         with self.job.autocast():
             fake_logits = self.discriminator(fake, batch.labels).float()
@@ -358,24 +412,24 @@ class GanTraining:
         r1 = r1_penalty(real_logits, real, self.r1_gamma)
         return loss + r1, discriminator_scalars(loss, real_logits, fake_logits) | {"r1": r1.detach()}
 
-    def generator_loss(self, batch: GanBatch) -> LossAndScalars:
+    def generator_loss(self, batch: GanBatch, generated: Generated | None) -> LossAndScalars:
         """Loss of the generator, from the discriminator and on later tasks from the teacher."""
-        n_old = len(batch.labels) - len(batch.images)
+        if generated is None:
+            assert batch.generator_noise is not None
+            amounts = batch.augmentation and batch.augmentation[1]
+            generated = self.generate(batch, batch.generator_noise, amounts)
         with self.job.autocast():
-            fake = self.generator(batch.z, batch.labels, batch.generator_noise)
-            fake_input = self.discriminator_input(fake.float(), batch.augmentation and batch.augmentation[1])
-            fake_logits = self.discriminator(fake_input, batch.labels).float()
+            fake_logits = self.discriminator(generated.features, batch.labels).float()
         loss = generator_loss(fake_logits)
         scalars = {"g_loss": loss.detach()}
-        distillation = self.distillation
-        if distillation is None or distillation.weight == 0:
+        distillation, targets = self.distillation, generated.targets
+        if distillation is None or targets is None or distillation.weight == 0:
             return loss, scalars
-        noise = [noise[:n_old] for noise in batch.generator_noise]
+        stage, of_generator = distillation.stage, self.generator.stage
         with self.job.autocast():
             with torch.no_grad():
-                old = distillation.teacher(batch.z[:n_old], batch.labels[:n_old], noise)
-                old = self.classifier.features(old, distillation.stage, start=distillation.teacher.stage)
-            new = self.classifier.features(fake[:n_old], distillation.stage, start=self.generator.stage)
+                old = self.classifier.features(targets, stage, start=of_generator)
+            new = self.classifier.features(generated.samples[: len(targets)], stage, start=of_generator)
         distance = generator_distillation(old, new, distillation.loss)
         return loss + distillation.weight * distance, scalars | {"g_distillation": distance.detach()}
 
@@ -386,7 +440,7 @@ class GanTraining:
         """
         if self.generator.stage > 0:
             return samples
-        return self.features(samples if amounts is None else augment(samples, amounts))
+        return self.features(samples if amounts is None else self.augment(samples, amounts))
 
     def features(self, images: Tensor) -> Tensor:
         """Features of images at the matching stage."""

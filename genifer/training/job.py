@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +21,15 @@ from genifer.runtime.device import (
     explained_memory,
     pick_compile,
     pick_device,
-    pick_precision,
 )
 from genifer.runtime.seeds import job_seed, seeded_generator
-from genifer.runtime.tensors import load_description
+from genifer.runtime.tensors import load_description, load_shape
 from genifer.training.loop import Judge, Loop
-from genifer.training.resume import Part, checksums
+from genifer.training.precision import Choice, ClassifierSizes, choose_precision
+from genifer.training.resume import RESUME_FOLDER, Part, ResumeFiles, checksums
 from genifer.versions import batch_block_of_job, job_settings, parse_json, steps_of_job
+
+log = logging.getLogger(__name__)
 
 DEFAULTS = RuntimeSettings()
 
@@ -112,6 +115,14 @@ def job_of(
     read = {f"images {index}": path for index, path in enumerate(data)}
     read |= {what: path for what, path in checkpoints.items() if path is not None}
     depends = parse_json(settings, "--settings") if settings is not None else job_settings(run, name)
+    belongs_to = {
+        "job": [name, seed, task],
+        "settings": depends,
+        "device": device.type,
+        **checksums(read),
+    }
+    choice = _precision(run, device, data[0], checkpoints, ResumeFiles(output / RESUME_FOLDER, belongs_to))
+    log.info("[%s, task %d, seed %d] precision %s: %s", name, task, seed, choice.precision, choice.reason)
     with explained_memory(f"{block}.batch_size"):
         yield Job(
             name=name,
@@ -119,17 +130,34 @@ def job_of(
             task=task,
             output=output,
             device=device,
-            precision=pick_precision(runtime.precision, device),
+            precision=choice.precision,
             block=block,
             deterministic=runtime.deterministic,
             compile=pick_compile(runtime.compile, device, steps_of_job(name, run), runtime.deterministic),
             resume_every=runtime.resume_every,
             collapse_limit=runtime.collapse_limit,
             trackers=runtime.trackers,
-            belongs_to={
-                "job": [name, seed, task],
-                "settings": depends,
-                "device": device.type,
-                **checksums(read),
-            },
+            belongs_to=belongs_to,
         )
+
+
+def _precision(
+    run: RunSettings,
+    device: torch.device,
+    images: Path,
+    checkpoints: Mapping[str, Path | None],
+    resume_files: ResumeFiles,
+) -> Choice:
+    """The precision of a training; one that resumes keeps the precision that auto has chosen for it."""
+    runtime = run.runtime
+    began_with = resume_files.precision() if runtime.precision == "auto" else None
+    if began_with is not None:
+        return Choice(began_with, "the training began with it")
+    _, channels, size, _ = load_shape(images, "data set", "images")
+    given = checkpoints.get("classifier") or checkpoints.get("old classifier")
+    if given is None:
+        sizes = ClassifierSizes(run.classifier.architecture, run.classifier.width, channels, size)
+    else:
+        network = load_description(given, "classifier")["network"]
+        sizes = ClassifierSizes(network["architecture"], network["width"], channels, size)
+    return choose_precision(runtime.precision, device, sizes, runtime.deterministic)

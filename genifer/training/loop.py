@@ -16,7 +16,16 @@ from genifer.runtime.progress import Progress
 from genifer.runtime.status import Status, machine_of
 from genifer.runtime.tracking import Tracked, Trackers
 from genifer.training.metrics import Metrics
-from genifer.training.resume import Clock, Part, ResumeFiles, Stop, not_finite, restore_state, state_of
+from genifer.training.resume import (
+    RESUME_FOLDER,
+    Clock,
+    Part,
+    ResumeFiles,
+    Stop,
+    not_finite,
+    restore_state,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from genifer.training.job import Job
@@ -49,7 +58,7 @@ class Loop:
         self.judge = judge
         self.metrics = Metrics(count)
         self.parts: dict[str, Part] = {**parts, "metrics": self.metrics}
-        self.files = ResumeFiles(job.output / "resume", job.belongs_to)
+        self.files = ResumeFiles(job.output / RESUME_FOLDER, job.belongs_to, job.precision)
         self.clock = Clock(job.resume_every)
         self.stop = Stop()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from torch.optim.lr_scheduler import (
 
 from genifer.settings import OptimizerSettings
 
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
+
 
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter], steps: int
@@ -26,7 +29,7 @@ def make_optimizer(
     optimizer: torch.optim.Optimizer
     match settings.name:
         case "sgd":
-            optimizer = torch.optim.SGD(
+            optimizer = eager(torch.optim.SGD)(
                 parameters,
                 settings.learning_rate,
                 momentum=settings.momentum,
@@ -35,7 +38,7 @@ def make_optimizer(
                 fused=True,
             )
         case "adam":
-            optimizer = torch.optim.Adam(
+            optimizer = eager(torch.optim.Adam)(
                 parameters,
                 settings.learning_rate,
                 weight_decay=settings.weight_decay,
@@ -43,7 +46,7 @@ def make_optimizer(
                 fused=True,
             )
         case "radam":
-            optimizer = torch.optim.RAdam(
+            optimizer = eager(torch.optim.RAdam)(
                 parameters,
                 settings.learning_rate,
                 weight_decay=settings.weight_decay,
@@ -51,6 +54,17 @@ def make_optimizer(
                 foreach=True,
             )
     return optimizer, Schedule(settings, optimizer, steps)
+
+
+def eager(kind: type[Kind]) -> type[Kind]:
+    """Return a kind of optimizer without the guards against being compiled, which would import torch._dynamo.
+
+    That takes more than a second of a training's start; optimizers are never compiled here.
+    """
+    guarded = ("add_param_group", "zero_grad", "step", "state_dict", "load_state_dict")
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in guarded}
+    plain["step"] = torch.no_grad()(plain["step"])
+    return type(kind.__name__, (kind,), plain)
 
 
 class Schedule:

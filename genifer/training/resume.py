@@ -6,6 +6,7 @@ settings and inputs, it resumes from the newest readable file, and ends with the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,6 +29,8 @@ from genifer.errors import GeniferError, Interrupted
 from genifer.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
+
+RESUME_FOLDER = "resume"
 
 KEPT = 2
 """Files: if the newest does not read, there is the one before."""
@@ -118,16 +121,18 @@ class ResumeFiles:
         folder: their own; deleted when the training succeeds.
         belongs_to: the settings and the checksums of the inputs that the state is of. A file that
             belongs to others is not used.
+        of_precision: precision of the training, which is written into the files.
     """
 
-    def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, belongs_to: Mapping[str, Any], of_precision: str = "") -> None:
         self.folder = folder
         self.belongs_to = json.loads(json.dumps(belongs_to))
+        self.of_precision = of_precision
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
         """Write the state after ``step`` steps, and delete all but the last two."""
         buffer = io.BytesIO()
-        header = {"belongs_to": self.belongs_to, "step": step}
+        header = {"belongs_to": self.belongs_to, "step": step, "precision": self.of_precision}
         buffer.write(json.dumps(header).encode() + b"\n")
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
@@ -153,6 +158,16 @@ class ResumeFiles:
                 return header["step"], torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
                 log.info("%s: not used, it cannot be read (%s)", path, error)
+        return None
+
+    def precision(self) -> str | None:
+        """The precision of the training that resumes from here; None if there is nothing to resume from."""
+        for path in self._newest_first():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+                file.readline()  # the checksum
+                header = json.loads(file.readline())
+                if header["belongs_to"] == self.belongs_to:
+                    return str(header["precision"])
         return None
 
     def newest(self) -> Path | None:

@@ -15,6 +15,13 @@ from genifer.training.classifier import ClassifierTraining, begin
 from genifer.training.gan import Distillation, GanTraining
 from genifer.training.job import Job
 from genifer.training.networks import new_classifier, new_gan
+from genifer.training.precision import ClassifierSizes
+
+
+def sizes_of(settings: RunSettings) -> ClassifierSizes:
+    """Return the sizes of a run's classifier, on which its precision depends."""
+    network, data = settings.classifier, settings.data
+    return ClassifierSizes(network.architecture, network.width, data.channels, data.image_size)
 
 
 def untrained_classifier(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genifer.nn.ada import augment, draw_amounts
+from genifer.nn.ada import Augmentation, draw_amounts
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -13,11 +13,12 @@ from genifer.nn.ada import augment, draw_amounts
 def test_augmentation_at_probability_zero_changes_nothing(size: int, channels: int) -> None:
     images = torch.randn(8, channels, size, size)
     amounts = draw_amounts(8, size, torch.tensor(0.0), torch.Generator().manual_seed(0))
-    assert (augment(images, amounts) - images).abs().max() < 1e-4
+    assert (Augmentation(size)(images, amounts) - images).abs().max() < 1e-4
 
 
 def test_grey_images_are_augmented_as_rgb_ones() -> None:
     grey = torch.randn(32, 1, 16, 16)
     amounts = draw_amounts(32, 16, torch.tensor(0.7), torch.Generator().manual_seed(0))
+    augment = Augmentation(16)
     as_rgb = augment(grey.expand(-1, 3, -1, -1), amounts).mean(1, keepdim=True)
     assert torch.allclose(augment(grey, amounts), as_rgb, atol=1e-4)

@@ -23,3 +23,12 @@ def test_generator_makes_images(size: int, channels: int) -> None:
     other = generator(z, torch.tensor([1, 4, 4]), noise)
     assert not torch.equal(images[0], other[0])
     assert torch.allclose(images[1:], other[1:], atol=1e-6)
+
+
+def test_the_styles_of_all_layers_are_those_of_each() -> None:
+    generator = Generator(5, 8, 4, 6, [3, 5, 4, 2], 1)
+    style = torch.randn(7, 6)
+    layers = [*generator.convs, generator.to_output]
+    for layer, (scale, shift) in zip(layers, generator.scales_and_shifts(style), strict=True):
+        assert torch.allclose(scale, layer.to_scale(style) * layer.conv.scale, atol=1e-6)
+        assert torch.allclose(shift, layer.to_shift(style) * layer.conv.scale, atol=1e-6)

@@ -13,7 +13,7 @@ from torch import Tensor
 from genifer.compat.checkpoints import load_classifier, load_discriminator, load_generator
 from genifer.data.batches import TaskData
 from genifer.methods.genifer import GeniferSettings, replay_losses
-from genifer.nn.ada import COLOR, GEOMETRY, OPERATIONS, AdaController, augment, draw_amounts
+from genifer.nn.ada import COLOR, GEOMETRY, OPERATIONS, AdaController, Augmentation, draw_amounts
 from genifer.nn.losses import r1_penalty
 from genifer.settings import GanSettings, OptimizerSettings, TrainGanSettings
 from genifer.training.ema import ema_decay
@@ -349,11 +349,13 @@ def test_augmentation_at_percentile(reference: Reference, augmentation: str) -> 
             operation = OPERATIONS[operation_name]
             variate = (normal if operation.normal else uniform)[:, : operation.axes]
             amounts[operation_name] = operation.amount(variate, images.shape[-1])
+    augment = Augmentation(images.shape[-1])
     assert_close(augment(images, amounts), figures[augmentation])
 
 
 def test_augmentation_at_random(reference: Reference) -> None:
     images = torch.from_numpy(reference.arrays("ada.npz")["input"])
+    augment = Augmentation(images.shape[-1])
     rng = torch.Generator().manual_seed(0)
     for probability, expected in reference.json("ada_statistics.json").items():
         changes = []

@@ -16,19 +16,13 @@ import yaml
 from support.commands import ROOT, TINY, merged
 from support.data_files import prepare
 
-from genifer.runtime.device import compiled, pick_compile, pick_precision
+from genifer.runtime.device import compiled, pick_compile
 
 CPU = torch.device("cpu")
 
 
-def test_what_auto_picks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_compile_auto_picks() -> None:
     gpu = torch.device("cuda")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert pick_precision("auto", CPU) == "bf16"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False})
-    assert pick_precision("auto", CPU) == "fp32"
-    assert pick_precision("auto", gpu) == "tf32"
-    assert pick_precision("bf16", gpu) == "bf16"
     assert pick_compile("auto", gpu, 80_000, deterministic=False)
     assert not pick_compile("auto", gpu, 80_000, deterministic=True)
     assert not pick_compile("auto", gpu, 500, deterministic=False)

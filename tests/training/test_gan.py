@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from support.chain import CPU, Chain, metrics, settings_with, weights
 from torch import Tensor
 
 from genifer.errors import GeniferError
+from genifer.nn.ada import part_of
 from genifer.nn.generator import Generator
 from genifer.training.checkpoints import load_classifier, load_gan
 from genifer.training.gan import Distillation
+from genifer.training.job import Job
+from genifer.training.untrained import untrained_gan
 
 
 @pytest.mark.parametrize("mode", ["indirect", "direct"])
@@ -50,6 +54,42 @@ def test_a_gan_of_another_mode_is_refused(chain: Chain, tmp_path: Path) -> None:
     old_gan, classifier, _ = chain.all(indirect, tmp_path)
     with pytest.raises(GeniferError, match=r"gan.matching_mode: indirect.*direct"):
         chain.train_gan(direct, tmp_path, classifier, old_gan)
+
+
+@pytest.mark.parametrize("mode", ["none", "fixed"])
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_shared_pass_changes_what_is_drawn_and_nothing_else(task: int, mode: str) -> None:
+    """With the same noise and augmentation for both halves, two passes give what one gives."""
+    ada = {"mode": mode} | ({"probability": 0.5} if mode == "fixed" else {})
+    trainings = []
+    for shared in (False, True):
+        settings = settings_with(gan={"ada": ada, "share_generated": shared, "r1_interval": 2})
+        name = "train_gan" if task else "pretrain_gan"
+        torch.manual_seed(0)
+        trainings.append(untrained_gan(settings, Job(name, 0, task, Path(), CPU, "fp32")))
+    apart, together = trainings
+    for training in trainings[1:]:
+        training.generator.load_state_dict(apart.generator.state_dict())
+        training.discriminator.load_state_dict(apart.discriminator.state_dict())
+    for step in range(4):
+        shared = together.draw_batch()
+        assert shared.generator_noise is None
+        n_old = len(shared.labels) - len(shared.images)
+        noise, amounts = shared.discriminator_noise, None
+        if shared.augmentation is not None:
+            of_both, of_generator = shared.augmentation
+            assert of_generator is None
+            amounts = (of_both, part_of(of_both, len(shared.labels), None))
+        twice = dataclasses.replace(
+            shared,
+            teacher_noise=[maps[:n_old] for maps in noise] if n_old else None,
+            generator_noise=noise,
+            augmentation=amounts,
+        )
+        expected, found = apart.step(twice, step), together.step(shared, step)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.allclose(found[name], value, rtol=1e-3, atol=1e-4), name
 
 
 def test_the_critic_takes_more_steps(chain: Chain, tmp_path: Path) -> None:

@@ -47,8 +47,10 @@ def job(name: str, task: int, compiled: bool) -> Job:
     return Job(name, 0, task, Path(), CPU, "fp32", compile=compiled)
 
 
-def gan(task: int) -> NewTraining:
+def gan(task: int, *, shared: bool = False) -> NewTraining:
     def new(settings: RunSettings, compiled: bool) -> Step:
+        of_gan = settings.gan.model_copy(update={"share_generated": shared})
+        settings = settings.model_copy(update={"gan": of_gan})
         training = untrained_gan(settings, job("train_gan" if task else "pretrain_gan", task, compiled))
         done = iter(range(100))
         return lambda: training.step(training.draw_batch(), next(done))
@@ -73,6 +75,7 @@ def trainings(methods: Iterable[str]) -> pytest.MarkDecorator:
         "new_training",
         [
             pytest.param(gan(0), id="GAN, first task"),
+            pytest.param(gan(1, shared=True), id="GAN, later task, shared pass"),
             pytest.param(gan(1), id="GAN, later task"),
             pytest.param(first_task, id="classifier, first task"),
             *(pytest.param(later_task(method), id=method) for method in methods),

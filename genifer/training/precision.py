@@ -1,0 +1,157 @@
+"""The choice behind ``runtime.precision: auto``: on a CPU, a short timing of the run's own classifier.
+
+Processor flags do not tell whether bfloat16 pays: with the same instructions it is nearly twice as fast as
+float32 on one processor and slower on another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from genifer.errors import GeniferError
+from genifer.nn.classifier import Classifier
+from genifer.runtime.device import autocast
+from genifer.runtime.files import atomic_write
+from genifer.runtime.status import cpu_name
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = ("fp32", "bf16")
+
+MARGIN = 1.1
+"""bf16 rounds more, so it has to be this many times as fast as fp32."""
+
+BATCH_SIZE = 8
+TIMED_SECONDS = 0.5
+MOST_ROUNDS = 10
+"""After one round to warm up, rounds are repeated until they have taken `TIMED_SECONDS`, or this often."""
+
+SECONDS_TO_WAIT = 60
+"""For another job that is timing the same."""
+
+
+@dataclass(frozen=True)
+class ClassifierSizes:
+    """What determines how long a pass of a classifier takes."""
+
+    architecture: str
+    width: int
+    channels: int
+    image_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.architecture} of width {self.width}, {self.channels} x {self.image_size} x "
+            f"{self.image_size}"
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A precision (fp32, tf32 or bf16) and the reason for it."""
+
+    precision: str
+    reason: str
+
+
+def choose_precision(
+    setting: str, device: torch.device, sizes: ClassifierSizes, deterministic: bool = False
+) -> Choice:
+    """Choose the precision of a training.
+
+    Args:
+        setting: ``runtime.precision``. auto is tf32 on a GPU. On a CPU it is bf16 if forward and backward
+            passes of the classifier are `MARGIN` times as fast in it as in fp32, and fp32 otherwise.
+        deterministic: whether the same bits are asked for, which a timing cannot promise: auto is then fp32
+            on a CPU.
+
+    The timing takes a second. It is kept in the user's cache folder for this processor, number of threads,
+    PyTorch and sizes.
+    """
+    if setting != "auto":
+        return Choice(setting, f"runtime.precision: {setting}")
+    if device.type == "cuda":
+        return Choice("tf32", "on a GPU")
+    if deterministic:
+        return Choice("fp32", "runtime.deterministic: true")
+    seconds, source = _seconds(sizes)
+    precision = "bf16" if seconds["fp32"] >= MARGIN * seconds["bf16"] else "fp32"
+    each = " and ".join(f"{1000 * seconds[name]:.4g} ms in {name}" for name in CANDIDATES)
+    threads = torch.get_num_threads()
+    return Choice(
+        precision, f"a pass of {sizes} takes {each} on {threads} thread{'s'[: threads > 1]} ({source})"
+    )
+
+
+def cache_file() -> Path:
+    """The file that keeps timings: ``precision.json`` in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("genifer", appauthor=False) / "precision.json"
+
+
+def _seconds(sizes: ClassifierSizes) -> tuple[dict[str, float], str]:
+    """Seconds of a pass in each precision, from the cache or timed now, and which of the two."""
+    from filelock import FileLock, Timeout
+
+    path = cache_file()
+    key = f"{cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {sizes}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Jobs that start together do not time at once: they would slow each other down.
+        with FileLock(path.with_suffix(".lock"), timeout=SECONDS_TO_WAIT):
+            known = _read(path)
+            if key in known:
+                return known[key], f"timed before, {path}"
+            timed = time_passes(sizes)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(known | {key: timed}, indent=1) + "\n", encoding="utf-8")
+            return timed, "timed now"
+    except (OSError, Timeout, GeniferError) as error:
+        return time_passes(sizes), f"timed now and not kept: {error}"
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """The timings in a file; none if it cannot be read. Entries without all figures are left out."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            key: {name: float(seconds[name]) for name in CANDIDATES}
+            for key, seconds in content.items()
+            if isinstance(seconds, Mapping) and set(seconds) >= set(CANDIDATES)
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def time_passes(sizes: ClassifierSizes) -> dict[str, float]:
+    """Time a forward and a backward pass in each precision, in turns; the fastest of each, in seconds."""
+    device = torch.device("cpu")
+    with torch.random.fork_rng(devices=[]):
+        classifier = Classifier(sizes.architecture, sizes.width, sizes.channels, n_classes=10)
+        images = torch.randn(BATCH_SIZE, sizes.channels, sizes.image_size, sizes.image_size)
+    classifier = classifier.to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    parameters = list(classifier.parameters())
+
+    def seconds_of_pass(precision: str) -> float:
+        began = time.perf_counter()
+        with autocast(device, precision):
+            loss = classifier(images).float().square().mean()
+        torch.autograd.grad(loss, parameters)
+        return time.perf_counter() - began
+
+    rounds: list[dict[str, float]] = []
+    spent = 0.0
+    while len(rounds) < 2 or (spent < TIMED_SECONDS and len(rounds) <= MOST_ROUNDS):
+        rounds.append({name: seconds_of_pass(name) for name in CANDIDATES})
+        if len(rounds) > 1:
+            spent += sum(rounds[-1].values())
+    return {name: min(each[name] for each in rounds[1:]) for name in CANDIDATES}
