@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
@@ -21,6 +23,11 @@ WORTH_COMPILING = 10_000
 """Steps of a training from which on ``runtime.compile: auto`` compiles on a GPU, which takes minutes."""
 
 DEVICES = ("auto", "cpu", "cuda")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt (malloc.h)."""
+LARGEST_KEPT, KEPT_AT_MOST = 128 * 2**20, 512 * 2**20
+"""Bytes."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -55,6 +62,20 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone takes a second
         torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(True)
+    if device.type == "cpu":
+        keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed tensors for the next ones, instead of giving it back.
+
+    Otherwise tensors of many megabytes get fresh pages in every step, which the system has to clear first.
+    Nothing happens where the library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, KEPT_AT_MOST)
 
 
 def pick_compile(name: str, device: torch.device, steps: int, deterministic: bool) -> bool:

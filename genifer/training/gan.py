@@ -243,6 +243,8 @@ class GanTraining:
         self.generator = generator.to(job.device).to(memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(job.device).to(memory_format=torch.channels_last).train()
         self.classifier = classifier.folded().to(memory_format=torch.channels_last)
+        if job.precision == "bf16":
+            self.classifier.bfloat16()  # it never changes, so autocast need not convert it in every pass
         self.g_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.normalize = Normalization(data.mean, data.std).to(job.device)
         self.needs_targets = distillation is not None and (
@@ -278,7 +280,7 @@ class GanTraining:
             "batches": self.batches,
             "rng": rng,
         }
-        self._shared_pass = job.compiled(self.shared_pass)
+        self._shared_pass = job.compiled(self.shared_pass) if settings.share_generated else None
         self._discriminator_inputs = job.compiled(self.discriminator_inputs)
         self._discriminator_loss = job.compiled(self.discriminator_loss)
         self._generator_loss = job.compiled(self.generator_loss)
@@ -319,7 +321,7 @@ class GanTraining:
 
     def share(self, batch: GanBatch) -> Generated | None:
         """Generate for both halves of a step, if ``gan.share_generated`` says so."""
-        return self._shared_pass(batch) if self.settings.share_generated else None
+        return self._shared_pass(batch) if self._shared_pass is not None else None
 
     def discriminator_step(
         self, batch: GanBatch, step: int, generated: Generated | None = None

@@ -37,7 +37,7 @@ def test_a_sound_machine(genifer: Genifer, tmp_path: Path) -> None:
     done = genifer("doctor", "--config", run_file, "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[1] for line in lines] == ["device", "data", "disk", "results", "time"]
+    assert [line[1] for line in lines] == ["device", "precision", "data", "disk", "results", "time"]
     assert {line[0] for line in lines} <= {"ok", "note"}
     assert set(tmp_path.rglob("*")) == before
 

@@ -98,10 +98,10 @@ def test_scalars_settings_and_sample_grids_reach_all(prepared: Path, mlflow_here
         in tracked.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
     )
     assert tracked.Images("samples")[-1].step == STEPS
-    # Four rows of the four classes, each with a white line around it.
+    # Four rows of the four classes, each with a white line between them.
     assert (tracked.Images("samples")[-1].height, tracked.Images("samples")[-1].width) == (
-        4 * 9 + 1,
-        4 * 9 + 1,
+        4 * 9 - 1,
+        4 * 9 - 1,
     )
 
     live = output / "dvclive"
@@ -129,7 +129,7 @@ def test_a_resumed_training_continues_in_the_same_place(
 ) -> None:
     """Stopped after its seventh step with a resume file of the fourth: nothing is logged twice."""
     output = mlflow_here / "gan"
-    step = GanTraining.discriminator_step
+    step = GanTraining.step
     with monkeypatch.context() as patch:
 
         def stops(self: GanTraining, batch: Any, number: int) -> Any:
@@ -139,7 +139,7 @@ def test_a_resumed_training_continues_in_the_same_place(
                 raise RuntimeError("pulled the plug")
             return step(self, batch, number)
 
-        patch.setattr(GanTraining, "discriminator_step", stops)
+        patch.setattr(GanTraining, "step", stops)
         code, text = run(capsys, *gan(prepared, output, *TRACKERS, resume_every=0))
         assert code == 1
         assert "RuntimeError: pulled the plug" in text
