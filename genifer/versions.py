@@ -38,7 +38,7 @@ VERSIONS = {
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
-"""What all trainings depend on."""
+"""What all trainings and the evaluation of replay depend on."""
 
 JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "download_data": ("data.dataset", "data.archive_md5"),
@@ -48,7 +48,7 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "pretrain_gan": ("generator", "discriminator", "gan", "pretrain_gan", *COMPUTED_WITH),
     "train_gan": ("gan", "train_gan", *COMPUTED_WITH),
     "evaluate": ("evaluation",),
-    "evaluate_replay": ("evaluation",),
+    "evaluate_replay": ("evaluation", *COMPUTED_WITH),
     "plot": ("plots",),
 }
 """The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""

@@ -20,7 +20,7 @@ def evaluate(
     from genifer.evaluation.device import evaluating
 
     run = options.load("evaluate")
-    with evaluating("evaluate", run.runtime.device, output) as device:
+    with evaluating("evaluate", run.runtime, output) as (device, _):
         measure(run.evaluation, method, options.seed, classifier, data, output, device, run.registry)
 
 
@@ -41,8 +41,8 @@ def evaluate_replay(
     from genifer.evaluation.replay import evaluate_replay as compare
 
     run = options.load("evaluate_replay")
-    with evaluating("evaluate_replay", run.runtime.device, output) as device:
-        compare(run.evaluation, method, options.seed, gan, classifier, data, output, device)
+    with evaluating("evaluate_replay", run.runtime, output, (classifier, data[0])) as where:
+        compare(run.evaluation, method, options.seed, gan, classifier, data, output, *where)
 
 
 @o.shared_options

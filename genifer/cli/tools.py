@@ -58,12 +58,8 @@ def bench(
     repeats: Annotated[int, o.option("--repeats", "Number of repeats.", min=1)] = 5,
     ada_p: Annotated[float | None, o.option("--ada-p", "Fixed augmentation.", min=0, max=1)] = None,
     plot: Annotated[Path | None, o.option("--plot", "growth: draw the figures to this PNG file.")] = None,
-    against: Annotated[
-        Path | None, o.option("--against", "Folder of another checkout to compare with, in turns.")
-    ] = None,
-    against_config: Annotated[
-        Path | None, o.option("--against-config", "Run file for that checkout, if another.")
-    ] = None,
+    against: Annotated[Path | None, o.option("--against", "Another checkout to compare with.")] = None,
+    against_config: Annotated[Path | None, o.option("--against-config", "Its run file.")] = None,
     rounds: Annotated[int, o.option("--rounds", "--against: number of turns.", min=1)] = 5,
     as_json: o.AsJson = False,
 ) -> None:
@@ -74,10 +70,9 @@ def bench(
 
     if against is not None:
         options = options_of(device, precision, compiled, steps, repeats, ada_p)
-        compare(against, what, config, against_config, options, rounds, as_json)
-        return
+        return compare(against, what, config, against_config, options, rounds, as_json)
     run = load_settings(config)
-    run_benchmarks(run, what, device, precision, compiled, steps, repeats, ada_p, plot, as_json)
+    return run_benchmarks(run, what, device, precision, compiled, steps, repeats, ada_p, plot, as_json)
 
 
 def import_reference(

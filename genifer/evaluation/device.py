@@ -1,4 +1,4 @@
-"""Where an evaluation computes."""
+"""Where and how precisely an evaluation computes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from pathlib import Path
 
 import torch
 
+from genifer.config import RuntimeSettings
 from genifer.runtime.device import explained_memory, pick_device
 from genifer.runtime.status import STATUS, machine_of, write_status
+from genifer.training.precision import ClassifierSizes, choose_precision
 
 
 @contextmanager
-def evaluating(job: str, device_name: str, output: Path) -> Iterator[torch.device]:
-    """Give the device of an evaluation, and record the machine in its folder, for the costs of the run."""
-    device = pick_device(device_name)
+def evaluating(
+    job: str, runtime: RuntimeSettings, output: Path, files: tuple[Path, Path] | None = None
+) -> Iterator[tuple[torch.device, str]]:
+    """Give the device and the precision of an evaluation.
+
+    At the end the machine is recorded in the job's folder, for the costs of the run.
+
+    Args:
+        files: a classifier and images, for evaluations that compute as the trainings do; others use fp32.
+    """
+    device, precision = pick_device(runtime.device), "fp32"
+    if files is not None:
+        sizes = ClassifierSizes.of_files(*files)
+        precision = choose_precision(runtime.precision, device, sizes, runtime.deterministic).precision
     with explained_memory("evaluation.batch_size"):
-        yield device
-    write_status(output / STATUS, {"job": job, "state": "done", **machine_of(device, "fp32")})
+        yield device, precision
+    write_status(output / STATUS, {"job": job, "state": "done", **machine_of(device, precision)})

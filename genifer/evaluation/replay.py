@@ -14,7 +14,7 @@ from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import REPLAY_COLUMNS
 from genifer.runtime.csv_files import write_csv
-from genifer.runtime.device import configure
+from genifer.runtime.device import autocast, configure
 from genifer.runtime.seeds import job_seed, seeded_generator
 from genifer.runtime.tensors import load_description, save_tensors
 from genifer.training.checkpoints import load_classifier, load_gan, require_classes
@@ -36,6 +36,7 @@ def evaluate_replay(
     data_paths: Sequence[Path],
     output: Path,
     device: torch.device,
+    precision: str = "fp32",
 ) -> None:
     """Compare as many replayed images of each class as there are held-out ones with its training images.
 
@@ -56,8 +57,9 @@ def evaluate_replay(
         classifier_path: the classifier that the GAN was trained against; the old one of the next task.
         label: for the column ``method``.
         data_paths: prepared training and held-out files of the tasks 0 to t, those of each split in order.
+        precision: fp32, tf32 or bf16: that of trainings, in which replay is generated there.
     """
-    configure(device, "fp32")
+    configure(device, precision)
     gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
     generator, classifier, normalize = gan.generator.eval(), trained.network.eval(), trained.normalization
     training_paths, held_out_paths = _by_split(data_paths)
@@ -71,11 +73,19 @@ def evaluate_replay(
 
     def features_of_real(pixels: Tensor) -> Tensor:
         images = normalize(pixels).contiguous(memory_format=torch.channels_last)
-        return _averaged(classifier.features(images, matched))
+        with autocast(device, precision):
+            return _averaged(classifier.features(images, matched))
 
     def replayed(labels: Tensor) -> Tensor:
         z = torch.randn(len(labels), generator.latent_dim, generator=rng, device=device)
-        return generate_replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
+        with autocast(device, precision):
+            return generate_replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
+
+    def features_and_logits_of_replay(samples: Tensor) -> Tensor:
+        with autocast(device, precision):
+            features = classifier.features(samples, matched, start=generator.stage)
+            logits = classifier(features, start=matched)
+        return torch.cat([_averaged(features), logits.float()], dim=1)
 
     rows: list[list[object]] = []
     nearest: dict[str, list[Tensor]] = {"replayed": [], "training": []}
@@ -89,12 +99,10 @@ def evaluate_replay(
             real, held = _of_class(training, known), _of_class(held_out, known)
             asked = torch.full((len(held),), known, device=device)
             made = in_batches(replayed, asked)
-            logits = in_batches(lambda batch: classifier(batch, start=generator.stage), made)
+            both = in_batches(features_and_logits_of_replay, made)
+            of_made, logits = both[:, : -classifier.n_classes], both[:, -classifier.n_classes :]
             n_agreeing = int((logits.argmax(1) == known).sum())
             of_real, of_held = in_batches(features_of_real, real), in_batches(features_of_real, held)
-            of_made = in_batches(
-                lambda batch: _averaged(classifier.features(batch, matched, start=generator.stage)), made
-            )
             frechet = [frechet_distance(of_real, of_made), frechet_distance(of_real, of_held)]
             row = [label, seed, after_task, eval_task, known, training.class_names[known], len(held)]
             row += [n_agreeing, f"{n_agreeing / len(held):.6f}", *(f"{distance:.6g}" for distance in frechet)]

@@ -153,11 +153,10 @@ def _precision(
     began_with = resume_files.precision() if runtime.precision == "auto" else None
     if began_with is not None:
         return Choice(began_with, "the training began with it")
-    _, channels, size, _ = load_shape(images, "data set", "images")
     given = checkpoints.get("classifier") or checkpoints.get("old classifier")
-    if given is None:
-        sizes = ClassifierSizes(run.classifier.architecture, run.classifier.width, channels, size)
+    if given is not None:
+        sizes = ClassifierSizes.of_files(given, images)
     else:
-        network = load_description(given, "classifier")["network"]
-        sizes = ClassifierSizes(network["architecture"], network["width"], channels, size)
+        _, channels, size, _ = load_shape(images, "data set", "images")
+        sizes = ClassifierSizes(run.classifier.architecture, run.classifier.width, channels, size)
     return choose_precision(runtime.precision, device, sizes, runtime.deterministic)

@@ -20,6 +20,7 @@ from genifer.nn.classifier import Classifier
 from genifer.runtime.device import autocast
 from genifer.runtime.files import atomic_write
 from genifer.runtime.status import cpu_name
+from genifer.runtime.tensors import load_description, load_shape
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,13 @@ class ClassifierSizes:
     width: int
     channels: int
     image_size: int
+
+    @classmethod
+    def of_files(cls, classifier: Path, images: Path) -> ClassifierSizes:
+        """Read them from a checkpoint and prepared images."""
+        network = load_description(classifier, "classifier")["network"]
+        _, channels, size, _ = load_shape(images, "data set", "images")
+        return cls(network["architecture"], network["width"], channels, size)
 
     def __str__(self) -> str:
         return (

@@ -14,6 +14,7 @@ rule evaluate:
         f"{JOBS}/evaluate/benchmark.tsv"
     conda:
         "../../environment.yml"
+    threads: RUN.runtime.threads
     resources:
         device=RUN.runtime.device,
         options=LAYOUT.runtime_options,
@@ -47,6 +48,7 @@ rule evaluate_replay:
         f"{JOBS}/evaluate_replay/benchmark.tsv"
     conda:
         "../../environment.yml"
+    threads: RUN.runtime.threads
     resources:
         device=RUN.runtime.device,
         options=LAYOUT.runtime_options,
