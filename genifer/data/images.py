@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from genifer.data.dataset import Arrays
 
@@ -107,6 +106,8 @@ def to_size(images: Images, size: int) -> Images:
     """
     if images.shape[-1] == size:
         return images
+    import torch  # not above: the check before a run does not need it, and its import takes a second
+
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(images).float(), (size, size), mode="bilinear", antialias=True, align_corners=False
     )

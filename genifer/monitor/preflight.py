@@ -5,15 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
 from genifer.config import RunSettings
 from genifer.data.load import errors_explained
 from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
-from genifer.monitor.estimate import training_hours
-from genifer.report.published import read_published
-from genifer.runtime.device import pick_device
 from genifer.runtime.durations import duration
 from genifer.runtime.tracking import PACKAGES, missing_packages
 
@@ -44,14 +39,21 @@ def preflight(settings: RunSettings, device_name: str) -> None:
     """
     check_given_files(settings)
     check_trackers(settings)
+    if device_name == "cpu":  # nothing to ask PyTorch, whose import takes a second
+        log.info("run %s: on the CPU", settings.run)
+        return
+    import torch
+
+    from genifer.monitor.estimate import training_hours
+    from genifer.runtime.device import pick_device
+
     device = pick_device(device_name)
-    if device.type == "cpu" and device_name == "auto":
+    if device.type == "cpu":
         hours = training_hours(settings, device)
         log.info("run %s: about %s on this CPU (no GPU was found)", settings.run, duration(hours))
         refuse_cpu(settings, hours)
     else:
-        where = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
-        log.info("run %s: on %s", settings.run, where)
+        log.info("run %s: on %s", settings.run, torch.cuda.get_device_name())
 
 
 def refuse_cpu(settings: RunSettings, hours: float) -> None:
@@ -93,6 +95,8 @@ def check_given_files(settings: RunSettings) -> None:
                 f"{Path.cwd()}"
             )
     if settings.plots.published is not None:
+        from genifer.report.published import read_published
+
         read_published(settings.plots.published)
     if settings.data.archive is not None:
         _check_archive(settings, settings.data.archive)

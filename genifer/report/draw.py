@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from genifer.config import PlotSettings
 from genifer.layout import plots_folder, table_path
-from genifer.report.plots.accuracy import plot_accuracy
-from genifer.report.plots.costs import plot_costs
-from genifer.report.plots.forgetting import plot_forgetting
-from genifer.report.plots.replay import plot_replay_quality
-from genifer.report.plots.training import plot_training
+
+Plot = Literal["accuracy", "forgetting", "replay", "training", "costs"]
 
 
-def draw(what: str, settings: PlotSettings, results: Path, data: Sequence[Path]) -> None:
+def draw(what: Plot, settings: PlotSettings, results: Path, data: Sequence[Path]) -> None:
     """Draw plots from the tables of a run.
 
     Args:
-        what: accuracy, forgetting, replay, training or costs.
+        what: the plots of one table.
         results: the run's folder.
         data: prepared test images of all tasks in order, for ``forgetting``.
     """
@@ -27,12 +25,25 @@ def draw(what: str, settings: PlotSettings, results: Path, data: Sequence[Path])
     def table(name: str) -> Path:
         return Path(table_path(results, name))
 
-    accuracy, confusion = table("accuracy"), table("confusion")
-    plots: dict[str, Callable[[], None]] = {
-        "accuracy": lambda: plot_accuracy(settings, accuracy, confusion, output),
-        "forgetting": lambda: plot_forgetting(settings, accuracy, confusion, data, output),
-        "replay": lambda: plot_replay_quality(settings, table("replay"), output),
-        "training": lambda: plot_training(settings, table("training"), output),
-        "costs": lambda: plot_costs(settings, table("costs"), output),
-    }
-    plots[what]()
+    # Each plot is a job of its own, which imports only what it needs: PyTorch is slow to import.
+    match what:
+        case "accuracy":
+            from genifer.report.plots.accuracy import plot_accuracy
+
+            plot_accuracy(settings, table("accuracy"), table("confusion"), output)
+        case "forgetting":
+            from genifer.report.plots.forgetting import plot_forgetting
+
+            plot_forgetting(settings, table("accuracy"), table("confusion"), data, output)
+        case "replay":
+            from genifer.report.plots.replay import plot_replay_quality
+
+            plot_replay_quality(settings, table("replay"), output)
+        case "training":
+            from genifer.report.plots.training import plot_training
+
+            plot_training(settings, table("training"), output)
+        case "costs":
+            from genifer.report.plots.costs import plot_costs
+
+            plot_costs(settings, table("costs"), output)

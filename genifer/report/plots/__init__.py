@@ -156,4 +156,5 @@ def save(figure: Figure, path: Path, settings: PlotSettings) -> None:
         with atomic_write(path.with_name(f"{path.name}.{suffix}")) as temporary:
             metadata = {"Date": None} if suffix == "svg" else None
             figure.savefig(temporary, dpi=settings.dpi, metadata=metadata)
+        figure.set_layout_engine("none")  # the second format keeps the layout of the first, which takes long
     plt.close(figure)
