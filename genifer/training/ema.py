@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,9 +18,9 @@ def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float)
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """average = decay * average + (1 - decay) * module, over all parameters."""
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], decay: float) -> None:
+    """average = decay * average + (1 - decay) * weights, over all parameters of two networks."""
+    torch._foreach_lerp_(list(average), list(weights), 1 - decay)
 
 
 @torch.no_grad()

@@ -246,6 +246,8 @@ class GanTraining:
         if job.precision == "bf16":
             self.classifier.bfloat16()  # it never changes, so autocast need not convert it in every pass
         self.g_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        # Collected once: walking through the modules takes longer than the average of a small network.
+        self.weights, self.averages = list(self.generator.parameters()), list(self.g_ema.parameters())
         self.normalize = Normalization(data.mean, data.std).to(job.device)
         self.needs_targets = distillation is not None and (
             settings.share_generated or distillation.weight > 0
@@ -354,7 +356,7 @@ class GanTraining:
         """Move the EMA towards the generator after one of its steps (counted from 0)."""
         settings = self.settings
         decay = ema_decay(generator_step, settings.batch_size, settings.ema_half_life, self.ema_rampup_steps)
-        update_average(self.g_ema, self.generator, decay)
+        update_average(self.averages, self.weights, decay)
 
     def shared_pass(self, batch: GanBatch) -> Generated:
         """Generate with the discriminator's noise and augmentation, for both halves of a step."""
