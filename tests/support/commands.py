@@ -29,8 +29,8 @@ TINY: dict[str, Any] = {
     "joint": {"steps": 3},
     "lwf": {"steps": 3},
     "plots": {"replay_images_per_class": 2, "dpi": 50},
-    # Threads of several processes would wait for each other.
-    "runtime": {"threads": 1},
+    # Threads of several processes would wait for each other; auto may choose another precision elsewhere.
+    "runtime": {"threads": 1, "precision": "fp32"},
 }
 """A run on the digits that takes no time and learns nothing."""
 
