@@ -54,6 +54,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     # The paper's sizes
     (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
+    (r"genifer bench --against", NOT_RUN, NAMED),
     (r"genifer bench (\w+) (.*)--against .*", "genifer bench \\1 --config config/quickstart.yaml --against . --steps 1 --repeats 1 --rounds 1", "the clone instead of another checkout"),
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import subprocess
 import sys
 from functools import partial
@@ -44,6 +45,26 @@ def test_without_a_compiler_the_function_runs_as_it_is(
         for value in (1.0, 2.0):
             assert function(torch.full((3,), value))["loss"] == 3 * value**2
     assert "runtime.compile: off" in caplog.text
+
+
+KEPT_MEMORY = """
+import resource, torch
+from genifer.runtime.device import configure
+configure(torch.device("cpu"), "fp32")
+for _ in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(10 * 2**20) for _ in range(4)]
+    del tensors
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_of_large_tensors_is_used_again() -> None:
+    """Four tensors of 40 MiB have 40,960 pages, which the system would have to clear and map anew each time."""
+    done = subprocess.run([sys.executable, "-c", KEPT_MEMORY], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 10_000
 
 
 OUT_OF_MEMORY = """
