@@ -20,6 +20,7 @@ from genifer.registry import RESERVED, Registry, registry
 from genifer.settings import (
     ClassifierSettings,
     DiscriminatorSettings,
+    FrozenSettings,
     GanSettings,
     GeneratorSettings,
     PositiveFloat,
@@ -233,7 +234,7 @@ class Variant:
     own: Mapping[str, Any]
 
     @property
-    def block(self) -> TrainingSettings:
+    def block(self) -> TrainingSettings | FrozenSettings:
         """The method's block of settings."""
         return self.settings.of_method(self.method)
 
@@ -274,10 +275,10 @@ class RunSettings(Settings):
         """The methods and data sets that the run can name."""
         return registry_of(self.plugins)
 
-    def of_method(self, method: type[Method]) -> TrainingSettings:
+    def of_method(self, method: type[Method]) -> TrainingSettings | FrozenSettings:
         """A method's block."""
         block = getattr(self, method.name)
-        assert isinstance(block, TrainingSettings)
+        assert isinstance(block, TrainingSettings | FrozenSettings)
         return block
 
     @property

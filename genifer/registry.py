@@ -22,7 +22,7 @@ from genifer.data.dataset import Dataset
 from genifer.errors import GeniferError
 from genifer.methods.method import Method
 from genifer.plugins import Found, classes_in_file, classes_of_packages
-from genifer.settings import TrainingSettings
+from genifer.settings import FrozenSettings, TrainingSettings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = frozenset({"classifier", "data", "gan", "shared"})
@@ -149,6 +149,10 @@ def _check_name(found: Found, reserved: frozenset[str]) -> None:
         )
 
 
+BASES = (TrainingSettings, FrozenSettings)
+"""Of a method's settings."""
+
+
 def _check_choice(found: Found, attribute: str, allowed: tuple[str, ...]) -> None:
     value = getattr(found.cls, attribute)
     if value not in allowed:
@@ -163,9 +167,13 @@ def _check_method(found: Found, reserved: frozenset[str]) -> None:
     _check_choice(found, "first_task", ("shared", "memory", "own"))
     settings = found.cls.Settings
     where = f"{found.source}: {found.cls.__name__}.Settings"
-    if not (isinstance(settings, type) and issubclass(settings, TrainingSettings)):
-        raise GeniferError(f"{where} must be a class derived from genifer.methods.TrainingSettings")
-    for name, field in TrainingSettings.model_fields.items():
+    if not (isinstance(settings, type) and issubclass(settings, BASES)):
+        raise GeniferError(
+            f"{where} must be a class derived from genifer.methods.TrainingSettings, or from "
+            "FrozenSettings for a method that trains nothing"
+        )
+    base = next(base for base in BASES if issubclass(settings, base))
+    for name, field in base.model_fields.items():
         own = settings.model_fields[name]
         if own.annotation != field.annotation and name != "steps":
             raise GeniferError(

@@ -7,7 +7,7 @@ The defaults are those of the paper's experiment (CIFAR-100, 50 + 5 x 10 classes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -55,6 +55,14 @@ class GeneratorSettings(Settings):
         description="channels of the learned constant and after each convolution: two per resolution "
         "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed, "
         "then 32, 32, 16, 16",
+    )
+    normalize_inputs: bool = Field(
+        False,
+        description="normalise latent vector and class embedding to a mean square of 1, so that the class "
+        "counts from the first step on",
+    )
+    mapping_learning_rate: PositiveFloat = Field(
+        0.01, description="learning rate of the mapping network, relative to the other layers'"
     )
 
 
@@ -110,7 +118,22 @@ class TrainingSettings(Settings):
         0,
         description="number of classifier stages whose weights stay fixed: 1 is the stem; 5 all but the head",
     )
+    frozen_batch_norm: bool = Field(
+        False,
+        description="the fixed stages normalise with their running statistics and keep them; otherwise with "
+        "the batch's",
+    )
     optimizer: OptimizerSettings = RADAM
+
+
+class FrozenSettings(Settings):
+    """Settings of methods that train no weights after the first task."""
+
+    steps: ClassVar[int] = 0
+    frozen_stages: ClassVar[int] = 0
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        500, description="images per pass; does not change results"
+    )
 
 
 class PretrainClassifierSettings(TrainingSettings):
@@ -177,6 +200,16 @@ class GanSettings(Settings):
         False,
         description="generate samples once per step for the discriminator's and the generator's half, "
         "which is faster; the generator's half then draws no noise and augmentation of its own",
+    )
+    guidance_weight: Weight = Field(
+        0.0,
+        description="weight in the generator's loss of the frozen classifier's cross-entropy on generated "
+        "samples, with the classes asked for as labels",
+    )
+    feature_means_weight: Weight = Field(
+        0.0,
+        description="weight in the generator's loss of the squared distance between the mean pooled features "
+        "of generated and of real samples of each class, relative to their variance",
     )
     r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
     r1_interval: PositiveInt = Field(16, description="steps between penalties")

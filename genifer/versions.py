@@ -28,13 +28,13 @@ VERSIONS = {
     "pretrain_gan": 3,
     "train_gan": 3,
     "evaluate": 2,
-    "evaluate_replay": 1,
+    "evaluate_replay": 2,
     "tabulate": 2,
-    "tabulate_replay": 1,
+    "tabulate_replay": 2,
     "tabulate_training": 1,
-    "tabulate_costs": 1,
-    "write_tables": 1,
-    "plot": 2,
+    "tabulate_costs": 2,
+    "write_tables": 2,
+    "plot": 3,
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")

@@ -41,6 +41,10 @@ REPLAY_COLUMNS = [
     "n_replayed",
     "n_agreeing",
     "agreement",
+    "agreement_of_held_out",
+    "joint_agreement",
+    "joint_agreement_of_held_out",
+    "coverage",
     "frechet",
     "frechet_of_held_out",
     "nearest",
@@ -69,6 +73,10 @@ COST_COLUMNS = [
     "python",
 ]
 """Columns of costs.csv: wall time, CPU time and peak memory of each job; ``method`` is its group."""
+
+BUDGET_COLUMNS = ["method", "series", "seed", "gan_steps", "minutes"]
+"""Columns of budget.csv: what the trainings of each method took, those that it shares included. Methods of
+one series differ only in steps and in how the EMA follows them."""
 
 FIRST_TASK_JOB = "pretrain_classifier"
 """The first task's training, which methods share."""

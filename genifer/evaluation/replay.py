@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from genifer.config import EvaluationSettings
 from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import REPLAY_COLUMNS
+from genifer.nn.classifier import Classifier
 from genifer.runtime.csv_files import write_csv
 from genifer.runtime.device import autocast, configure
 from genifer.runtime.seeds import job_seed, seeded_generator
@@ -37,15 +39,20 @@ def evaluate_replay(
     output: Path,
     device: torch.device,
     precision: str = "fp32",
+    joint_path: Path | None = None,
 ) -> None:
     """Compare as many replayed images of each class as there are held-out ones with its training images.
 
     Writes ``replay.csv`` (`REPLAY_COLUMNS`), a row for each class that the GAN knows:
 
-    * ``agreement``: share of the replayed images that the classifier takes for the class asked for;
-    * ``frechet``: `frechet_distance` between replayed and training images, in the features of the
-      matching stage averaged over positions, and the same for the held-out images, which is what a perfect
-      GAN would reach;
+    * ``agreement``: share of the replayed images that the classifier takes for the class asked for, and the
+      same for the held-out images, which is what a perfect GAN would reach;
+    * ``joint_agreement``: both by a classifier that no GAN was trained against, the joint bound's. A GAN that
+      fools its classifier without resembling real images has a high agreement and a low joint one;
+    * ``coverage``: `coverage` of the held-out images by the replayed ones, in the features of the matching
+      stage averaged over positions; 1 - 1 / 2^k, about 0.97, is what a perfect GAN would reach;
+    * ``frechet``: `frechet_distance` between replayed and training images, in the same features, and the same
+      for the held-out images;
     * ``nearest``: distance of a replayed image to the nearest training image of its class, the mean over the
       replayed images, and the same for the held-out ones, in grey levels (root mean square over the pixels).
       Far below the latter, the GAN copies.
@@ -58,6 +65,7 @@ def evaluate_replay(
         label: for the column ``method``.
         data_paths: prepared training and held-out files of the tasks 0 to t, those of each split in order.
         precision: fp32, tf32 or bf16: that of trainings, in which replay is generated there.
+        joint_path: a classifier that was trained on images of all these classes, or more.
     """
     configure(device, precision)
     gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
@@ -65,27 +73,40 @@ def evaluate_replay(
     training_paths, held_out_paths = _by_split(data_paths)
     after_task = len(training_paths) - 1
     require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
+    joint = load_classifier(joint_path, device).network.eval() if joint_path is not None else None
+    if joint is not None and joint_path is not None and joint.n_classes < gan.n_classes_seen:
+        require_classes(joint_path, joint.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
+    if joint is not None and generator.stage:
+        joint = None  # it has features of its own, which the generator does not make
     rng = seeded_generator(job_seed(seed, "evaluate_replay", after_task), device)
     matched: int = gan.discriminator.description["stage"]
 
     def in_batches(function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
         return torch.cat([function(batch) for batch in samples.split(settings.batch_size)])
 
-    def features_of_real(pixels: Tensor) -> Tensor:
-        images = normalize(pixels).contiguous(memory_format=torch.channels_last)
+    def features_and_logits(samples: Tensor, stage: int) -> Tensor:
         with autocast(device, precision):
-            return _averaged(classifier.features(images, matched))
+            samples = samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
+            features = classifier.features(samples, matched, start=stage)
+            logits = classifier(features, start=matched)
+        return torch.cat([_averaged(features), logits.float()], dim=1)
+
+    def of_real(pixels: Tensor) -> Tensor:
+        return features_and_logits(normalize(pixels), 0)
+
+    def of_replay(samples: Tensor) -> Tensor:
+        return features_and_logits(samples, generator.stage)
 
     def replayed(labels: Tensor) -> Tensor:
         z = torch.randn(len(labels), generator.latent_dim, generator=rng, device=device)
         with autocast(device, precision):
             return generate_replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
 
-    def features_and_logits_of_replay(samples: Tensor) -> Tensor:
+    def joint_logits(images: Tensor) -> Tensor:
+        assert joint is not None
         with autocast(device, precision):
-            features = classifier.features(samples, matched, start=generator.stage)
-            logits = classifier(features, start=matched)
-        return torch.cat([_averaged(features), logits.float()], dim=1)
+            logits = joint(images.contiguous(memory_format=torch.channels_last))
+        return logits[:, : gan.n_classes_seen].float()
 
     rows: list[list[object]] = []
     nearest: dict[str, list[Tensor]] = {"replayed": [], "training": []}
@@ -97,15 +118,18 @@ def evaluate_replay(
                 raise GeniferError(f"{path}: holds task {data.task}; give those of tasks 0, 1, ... in order")
         for known in range(training.n_old, training.n_old + training.n_new):
             real, held = _of_class(training, known), _of_class(held_out, known)
-            asked = torch.full((len(held),), known, device=device)
-            made = in_batches(replayed, asked)
-            both = in_batches(features_and_logits_of_replay, made)
-            of_made, logits = both[:, : -classifier.n_classes], both[:, -classifier.n_classes :]
-            n_agreeing = int((logits.argmax(1) == known).sum())
-            of_real, of_held = in_batches(features_of_real, real), in_batches(features_of_real, held)
-            frechet = [frechet_distance(of_real, of_made), frechet_distance(of_real, of_held)]
+            made = in_batches(replayed, torch.full((len(held),), known, device=device))
+            real_features, _ = _features_and_classes(in_batches(of_real, real), classifier)
+            held_features, held_classes = _features_and_classes(in_batches(of_real, held), classifier)
+            made_features, made_classes = _features_and_classes(in_batches(of_replay, made), classifier)
+            shares = [(made_classes == known), (held_classes == known)]
+            if joint is not None:
+                shares += [in_batches(joint_logits, x).argmax(1) == known for x in (made, normalize(held))]
             row = [label, seed, after_task, eval_task, known, training.class_names[known], len(held)]
-            row += [n_agreeing, f"{n_agreeing / len(held):.6f}", *(f"{distance:.6g}" for distance in frechet)]
+            row += [int(shares[0].sum()), *(f"{share.float().mean().item():.6f}" for share in shares)]
+            row += [""] * (4 - len(shares))
+            row.append(f"{coverage(held_features, made_features):.6f}")
+            row += [f"{frechet_distance(real_features, x):.6g}" for x in (made_features, held_features)]
             if generator.stage == 0:
                 pixels = normalize.to_pixels(made)
                 distances, indices = _to_nearest(pixels, real)
@@ -154,6 +178,27 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     # The trace of (C1 C2)^(1/2) is that of (C1^(1/2) C2 C1^(1/2))^(1/2), a symmetric matrix.
     cross = torch.linalg.eigvalsh(root @ of_second @ root).clamp(min=0).sqrt().sum()
     return max(float(between_means + of_first.trace() + of_second.trace() - 2 * cross), 0.0)
+
+
+def coverage(real: Tensor, generated: Tensor, k: int = 5) -> float:
+    """Share of real samples with a generated one nearer than their k-th nearest real neighbour.
+
+    Naeem et al. (2020), equation 4. Compare samples of about the same size.
+
+    Args:
+        real: (n, features); of fewer than k + 1 samples, the furthest neighbour counts.
+        generated: (m, features).
+    """
+    k = min(k, len(real) - 1)
+    if k < 1:
+        return math.nan
+    among_real = torch.cdist(real, real).kthvalue(k + 1).values  # the nearest is the sample itself
+    return float((torch.cdist(real, generated).min(1).values < among_real).float().mean())
+
+
+def _features_and_classes(joined: Tensor, classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Take features and logits apart; the latter become the most probable classes."""
+    return joined[:, : -classifier.n_classes], joined[:, -classifier.n_classes :].argmax(1)
 
 
 def _covariance(samples: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from genifer.runtime.files import atomic_write
 TEXT_COLUMNS = (
     "method",
     "old_images",
+    "series",
     "class_name",
     "job",
     "scalar",
@@ -222,6 +223,17 @@ def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
     return table[["method", "seed", "after_task", "classes_seen", "accuracy"]]
 
 
+def average_incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Average `incremental_accuracy` over the later tasks.
+
+    Returns:
+        Columns method, seed, accuracy.
+    """
+    steps = incremental_accuracy(accuracy)
+    later = steps[steps["after_task"] > steps["after_task"].min()]
+    return later.groupby(["method", "seed"], sort=False)["accuracy"].mean().reset_index()
+
+
 def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
     """Compute for each task but the last its best accuracy before the last task minus that after it.
 
@@ -274,11 +286,11 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
     """
     steps = incremental_accuracy(accuracy)
     keys = ["method", "seed"]
-    later = steps[steps["after_task"] > steps["after_task"].min()]
+    over_later = average_incremental_accuracy(accuracy).set_index(keys)["accuracy"]
     last = steps[steps["after_task"] == steps["after_task"].max()]
     per_seed = pd.DataFrame(
         {
-            "average_incremental_accuracy": later.groupby(keys, sort=False)["accuracy"].mean(),
+            "average_incremental_accuracy": over_later,
             "average_incremental_accuracy_with_first_task": steps.groupby(keys, sort=False)[
                 "accuracy"
             ].mean(),

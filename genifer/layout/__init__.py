@@ -13,13 +13,14 @@ variants need them. The group of an evaluation is the variant's label, or that o
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from genifer.config import plain
+from genifer.config import Variant, plain
 from genifer.layout.jobs import Jobs, PlannedJob
 from genifer.layout.names import (
     BENCHMARK,
@@ -35,6 +36,7 @@ from genifer.layout.names import (
     seed_folder,
     table_path,
 )
+from genifer.run_file import flat_settings
 from genifer.versions import GAN_JOBS, VERSIONS, job_settings
 
 __all__ = [
@@ -200,15 +202,40 @@ class Layout(Jobs):
         training = {
             label: [job.place for job in self._trainings_of(label) if job.trains] for label in self.labels
         }
+        gan_steps = {
+            label: sum(job.steps for job in self._trainings_of(label) if job.name in GAN_JOBS)
+            for label in self.labels
+        }
+        budget = {
+            variant.label: {
+                "series": self._series(variant),
+                "gan_steps": gan_steps[variant.label],
+                "places": training[variant.label],
+            }
+            for variant in self.variants
+        }
         first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
         costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
         return {
             "tabulate": {"seeds": seeds, "variants": accuracy},
             "tabulate_replay": {"seeds": seeds, "variants": replay},
             "tabulate_training": {"seeds": seeds, "variants": training},
-            "tabulate_costs": {"seeds": seeds, "places": costs},
+            "tabulate_costs": {"seeds": seeds, "places": costs, "variants": budget},
             "write_tables": {"tables": [page.name for page in self.pages]},
         }
+
+    def _series(self, variant: Variant) -> str:
+        """The label that a variant has in common with those that differ from it in steps only."""
+        own, method = _without_steps(variant.own), variant.method
+        alike = [
+            other.label
+            for other in self.variants
+            if other.method is method and _without_steps(other.own) == own
+        ]
+        if len(alike) == 1:
+            return alike[0]
+        common = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*alike, strict=False))
+        return "".join(letters[0] for letters in common).rstrip("-_.0123456789") or alike[0]
 
     def _trainings_of(self, label: str) -> list[PlannedJob]:
         chain = self._chains[self.settings.seeds[0], label]
@@ -255,7 +282,7 @@ class Layout(Jobs):
                 "tabulate_costs",
                 "costs",
                 [job.checkpoint for job in self.trainings + evaluations],
-                [self.table("costs")],
+                [self.table("costs"), self.table("budget")],
             ),
         ]
 
@@ -300,7 +327,12 @@ class Layout(Jobs):
                 ],
             ),
             Figure("plot_training", "training", [self.table("training")], self._training_pictures()),
-            Figure("plot_costs", "costs", [self.table("costs")], [picture("costs", "Run")]),
+            Figure(
+                "plot_costs",
+                "costs",
+                [self.table(name) for name in ("costs", "budget", "accuracy")],
+                [picture("costs", "Run"), picture("budget", "Accuracy", method="all")],
+            ),
         ]
         return [figure for figure in figures if figure.pictures]
 
@@ -365,3 +397,12 @@ class Layout(Jobs):
             *(path for one in pictures for path in self.plot(one)),
             *(self.page(page) for page in self.pages),
         ]
+
+
+FOLLOWS_STEPS = (".steps", ".ema_rampup_steps", ".ema_half_life")
+"""Settings that change with the length of a training."""
+
+
+def _without_steps(own: Mapping[str, Any]) -> dict[str, Any]:
+    flat = flat_settings({name: value for name, value in own.items() if name != "method"})
+    return {name: value for name, value in flat.items() if not name.endswith(FOLLOWS_STEPS)}

@@ -67,7 +67,8 @@ class PlannedJob:
     @property
     def checkpoint_options(self) -> list[str]:
         """Options of the command line that name the checkpoints it needs."""
-        names = [name for name in ("classifier", "gan", "old_classifier", "old_gan") if name in self.inputs]
+        options = ("classifier", "gan", "old_classifier", "old_gan", "joint")
+        names = [name for name in options if name in self.inputs]
         return [text for name in names for text in (f"--{name.replace('_', '-')}", str(self.inputs[name]))]
 
     def settings_json(self) -> str:
@@ -108,6 +109,12 @@ class Jobs:
         for seed in settings.seeds:
             for variant in self.variants:
                 self._plan(seed, variant)
+            joint = self._joint_classifier(seed)
+            for variant in self.variants:
+                chain = self._chains[seed, variant.label]
+                self._replay_evaluations[seed, variant.label] = [
+                    self._evaluate_replay(seed, variant, chain, gan, joint) for gan in chain.gans.values()
+                ]
 
     def data(self, split: str, tasks: Sequence[int]) -> list[str]:
         """Prepared files of a split, one per task."""
@@ -179,9 +186,6 @@ class Jobs:
                 chain.gans[task] = self._training("train_gan", seed, task, variant, inputs, before)
         self._evaluations[seed, variant.label] = [
             self._evaluate(seed, variant, job) for job in chain.classifiers.values()
-        ]
-        self._replay_evaluations[seed, variant.label] = [
-            self._evaluate_replay(seed, variant, chain, gan) for gan in chain.gans.values()
         ]
 
     def _plan_first_task(self, seed: int, variant: Variant, chain: Chain) -> None:
@@ -275,11 +279,19 @@ class Jobs:
             )
         return self._jobs[folder]
 
-    def _evaluate_replay(self, seed: int, variant: Variant, chain: Chain, gan: PlannedJob) -> PlannedJob:
+    def _joint_classifier(self, seed: int) -> PlannedJob | None:
+        """The last classifier of a variant that trains on all images: no GAN was trained against it."""
+        labels = [variant.label for variant in self.variants if variant.method.images == "so_far"]
+        return self._chains[seed, labels[0]].classifiers[self.tasks[-1]] if labels else None
+
+    def _evaluate_replay(
+        self, seed: int, variant: Variant, chain: Chain, gan: PlannedJob, joint: PlannedJob | None
+    ) -> PlannedJob:
         """Plan the comparison of a GAN's replay with real images."""
         group = variant.label if gan.method is not None else gan.group
         folder = f"{seed_folder(self.results, seed)}/{place(group, gan.task, 'evaluate_replay')}"
         if folder not in self._jobs:
+            other = {"joint": joint.checkpoint} if joint is not None else {}
             self._jobs[folder] = PlannedJob(
                 name="evaluate_replay",
                 seed=seed,
@@ -290,6 +302,7 @@ class Jobs:
                     "gan": gan.checkpoint,
                     "classifier": chain.classifiers[gan.task].checkpoint,
                     "data": self.data("train", range(gan.task + 1)) + self._evaluated(gan.task),
+                    **other,
                 },
                 outputs={"replay": f"{folder}/replay.csv", "nearest": f"{folder}/nearest.safetensors"},
                 settings=variant.settings,
@@ -303,6 +316,7 @@ class Jobs:
         if replay.settings.gan.generated_stage:
             return
         inputs = {**replay.inputs, "nearest": replay.outputs["nearest"], "data": self._evaluated(replay.task)}
+        inputs.pop("joint", None)
         if replay.task - 1 in chain.gans:
             inputs["old_gan"] = chain.gans[replay.task - 1].checkpoint
         name = "plot_sample_grids"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from genifer.methods.method import Batch, Method
-from genifer.settings import PositiveFloat, StageOfClassifier, TrainingSettings, Weight
+from genifer.settings import PositiveFloat, PositiveInt, StageOfClassifier, TrainingSettings, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,17 @@ class GeniferSettings(TrainingSettings):
         0.5, description="share of replay in a batch; adaptive: old classes / classes so far"
     )
     augment_replay: bool = Field(True, description="crop and mirror replay as real images are")
+    replay_candidates: PositiveInt = Field(
+        1,
+        description="samples generated for each one that is replayed: the one which the teacher takes most "
+        "surely for the class asked for",
+    )
     cross_entropy_weight: Weight = Field(0.02, description="weight of the cross-entropy")
+    cross_entropy_classes: Literal["all", "new"] = Field(
+        "all",
+        description="classes in the softmax of the cross-entropy on real images; new: the task's own, so "
+        "that it does not lower the outputs of the old ones",
+    )
     output_distillation: Literal["KD", "KD_sep", "KL", "MSE_prev", "L1"] = Field(
         "KD_sep",
         description="KD_sep: softmax cross-entropy with the teacher's outputs on replay and with the labels "
@@ -117,10 +127,12 @@ class Genifer(Method):
         import torch
 
         pixels, labels = next(self.batches)
-        n, device, rng = self.n_replay, self.job.device, self.rng
-        replay_labels = torch.randint(self.data.n_old, (n,), generator=rng, device=device)
-        z = torch.randn(n, self.generator.latent_dim, generator=rng, device=device)
-        replay = self._replay(z, replay_labels, self.generator.draw_noise(n, rng))
+        n, candidates, device, rng = self.n_replay, self.settings.replay_candidates, self.job.device, self.rng
+        asked = torch.randint(self.data.n_old, (n,), generator=rng, device=device).repeat(candidates)
+        z = torch.randn(len(asked), self.generator.latent_dim, generator=rng, device=device)
+        replay = self._replay(z, asked, self.generator.draw_noise(len(asked), rng))
+        if candidates > 1:
+            replay = self.surest(replay, asked)
         images = self.normalize(pixels)
         if self.settings.augment_replay and self.generator.stage == 0:
             both = self.augment(torch.cat([replay, images]))
@@ -133,6 +145,27 @@ class Genifer(Method):
 
         with self.job.autocast():
             return generate_replay(self.generator, z, labels, noise, self.normalize)
+
+    def surest(self, replay: Tensor, asked: Tensor) -> Tensor:
+        """Of each sample's candidates keep the one with the highest probability of its class.
+
+        Rejection by a classifier's confidence; compare Azadi et al. (2019), who reject by the discriminator.
+
+        Args:
+            replay: (candidates * n, ...), the first candidates of all samples, then the second ones, ...
+            asked: (candidates * n,), the classes asked for.
+
+        Returns:
+            (n, ...).
+        """
+        import torch
+        import torch.nn.functional as F
+
+        with torch.no_grad(), self.job.autocast():
+            logits = self.teacher(_channels_last(replay), start=self.generator.stage)
+        n = self.n_replay
+        loss = F.cross_entropy(logits.float(), asked, reduction="none").view(-1, n)
+        return replay.view(-1, n, *replay.shape[1:])[loss.argmin(0), torch.arange(n, device=loss.device)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy on new images, output and feature distillation (section 3.3 of the paper)."""
@@ -200,10 +233,12 @@ def replay_losses(
             squared = distance == "MSE_prev"
             distillation = logit_distance(old.replay_logits, new.replay_logits, squared)
 
-    logits = new.image_logits
-    if settings.output_distillation == "KD":
+    logits, n_old = new.image_logits, old.image_logits.shape[1]
+    if settings.cross_entropy_classes == "new":
+        logits, labels = logits[:, n_old:], labels - n_old
+    elif settings.output_distillation == "KD":
         # The teacher labels the replay.
-        logits = torch.cat([new.replay_logits, new.image_logits])
+        logits = torch.cat([new.replay_logits, logits])
         labels = torch.cat([old.replay_logits.argmax(1), labels])
     cross_entropy = F.cross_entropy(logits.float(), labels)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from genifer.settings import TrainingSettings
+from genifer.settings import FrozenSettings, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class Method:
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    Settings: ClassVar[type[TrainingSettings]] = TrainingSettings
+    Settings: ClassVar[type[TrainingSettings | FrozenSettings]] = TrainingSettings
     images: ClassVar[Literal["task", "so_far"]] = "task"
     first_task: ClassVar[Literal["shared", "memory", "own"]] = "shared"
     uses_gan: ClassVar[bool] = False
@@ -90,7 +90,9 @@ class Method:
     teacher: Classifier
     generator: Generator
 
-    def __init__(self, settings: TrainingSettings, classifier: Classifier, memory: dict[str, Tensor]) -> None:
+    def __init__(
+        self, settings: TrainingSettings | FrozenSettings, classifier: Classifier, memory: dict[str, Tensor]
+    ) -> None:
         self.settings = settings
         self.classifier = classifier
         self.memory = memory

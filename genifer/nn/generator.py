@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu, leaky_relu_
+from genifer.nn.layers import (
+    ClassEmbedding,
+    EqualizedConv2d,
+    EqualizedLinear,
+    leaky_relu,
+    leaky_relu_,
+    to_unit_moment,
+)
 from genifer.nn.stages import POOLED
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
@@ -61,6 +68,11 @@ class Generator(nn.Module):
         out_channels: of the images, or of the features.
         stage: stage of the classifier whose features it makes; 0 for images.
         side: of these features, where it is smaller than the map they are computed on.
+        normalize_inputs: whether latent vector and class embedding each enter the mapping network with a mean
+            square of 1 (Karras et al., 2020, for conditional StyleGAN2). As an equalised map of a one-hot
+            label the embedding's is 1 / n_classes, so the class hardly moves the styles at first.
+        mapping_learning_rate: of the mapping network, relative to the other layers' (Karras et al., 2019,
+            appendix C).
     """
 
     def __init__(
@@ -73,6 +85,8 @@ class Generator(nn.Module):
         out_channels: int,
         stage: int = 0,
         side: int | None = None,
+        normalize_inputs: bool = False,
+        mapping_learning_rate: float = 0.01,
     ) -> None:
         super().__init__()
         self.side = 2 * 2 ** (len(channels) // 2) if side is None else side
@@ -85,14 +99,17 @@ class Generator(nn.Module):
             "out_channels": out_channels,
             "stage": stage,
             "side": self.side,
+            "normalize_inputs": normalize_inputs,
+            "mapping_learning_rate": mapping_learning_rate,
         }
+        self.normalize_inputs = normalize_inputs
         self.latent_dim = latent_dim
         self.stage = stage
         self.embedding = ClassEmbedding(n_classes, embedding_dim)
         self.mapping = nn.ModuleList(
             [
-                EqualizedLinear(latent_dim + embedding_dim, style_dim, lr_mul=0.01),
-                EqualizedLinear(style_dim, style_dim, lr_mul=0.01),
+                EqualizedLinear(latent_dim + embedding_dim, style_dim, lr_mul=mapping_learning_rate),
+                EqualizedLinear(style_dim, style_dim, lr_mul=mapping_learning_rate),
             ]
         )
         self.constant = nn.Parameter(torch.ones(1, channels[0], 4, 4))
@@ -115,7 +132,10 @@ class Generator(nn.Module):
         Returns:
             (n, out_channels, side, side); pooled features (n, out_channels).
         """
-        style = torch.cat([z, self.embedding(labels)], dim=1)
+        embedded = self.embedding(labels)
+        if self.normalize_inputs:
+            z, embedded = to_unit_moment(z), to_unit_moment(embedded)
+        style = torch.cat([z, embedded], dim=1)
         for layer in self.mapping:
             style = leaky_relu(layer(style))
         styles = self.scales_and_shifts(style)

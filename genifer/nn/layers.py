@@ -24,6 +24,11 @@ def leaky_relu_(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
+def to_unit_moment(x: Tensor) -> Tensor:
+    """Scale each row of x (n, dim) to a mean square of 1 (Karras et al., 2018, section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
 class EqualizedLinear(nn.Module):
     """x @ (weight * lr_mul / sqrt(fan_in)).T + bias * lr_mul."""
 

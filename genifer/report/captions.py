@@ -303,10 +303,20 @@ def escaped(name: object) -> str:
 
 def _agreement(replay: pd.DataFrame) -> str:
     of_classes = replay.groupby("class_name", sort=False)["agreement"].mean()
-    return (
-        f"{100 * of_classes.mean():.0f} %, lowest for class {escaped(of_classes.idxmin())} "
-        f"({100 * of_classes.min():.0f} %)"
+    text = (
+        f"{_percent(of_classes.mean())}, lowest for class {escaped(of_classes.idxmin())} "
+        f"({_percent(of_classes.min())}); held-out images {_percent(replay['agreement_of_held_out'].mean())}"
     )
+    if replay["joint_agreement"].isna().all():
+        return text
+    joint, held_out = (replay[f"joint_agreement{end}"].mean() for end in ("", "_of_held_out"))
+    return (
+        f"{text}. With the joint bound's classifier {_percent(joint)}; held-out images {_percent(held_out)}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _most_confused(confusion: pd.DataFrame) -> str:

@@ -44,6 +44,8 @@ def draw(what: Plot, settings: PlotSettings, results: Path, data: Sequence[Path]
 
             plot_training(settings, table("training"), output)
         case "costs":
+            from genifer.report.plots.budget import plot_budget
             from genifer.report.plots.costs import plot_costs
 
             plot_costs(settings, table("costs"), output)
+            plot_budget(settings, table("budget"), table("accuracy"), output)

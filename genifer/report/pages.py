@@ -140,15 +140,21 @@ def _forgotten_classes(confusion: pd.DataFrame) -> pd.DataFrame:
 
 def _replay(replay: pd.DataFrame) -> pd.DataFrame:
     keys = ["method", "after_task", "eval_task", "label", "class_name"]
-    values = ["agreement", "frechet", "frechet_of_held_out", "nearest", "nearest_of_held_out"]
-    table = replay.groupby(keys, sort=False)[values].mean().reset_index()
-    table["agreement"] = (100 * table["agreement"]).map("{:.0f} %".format)
-    for name in values[1:]:
+    shares = ["agreement", "agreement_of_held_out", "joint_agreement", "joint_agreement_of_held_out"]
+    shares.append("coverage")
+    distances = ["frechet", "frechet_of_held_out", "nearest", "nearest_of_held_out"]
+    table = replay.groupby(keys, sort=False)[shares + distances].mean().reset_index()
+    for name in shares:
+        table[name] = (100 * table[name]).map("{:.0f} %".format, na_action="ignore")
+    for name in distances:
         table[name] = table[name].map("{:.3g}".format, na_action="ignore")
     names = {
         "after_task": "GAN of task",
         "eval_task": "task of class",
         "class_name": "class",
+        "agreement_of_held_out": "agreement on held-out images",
+        "joint_agreement": "agreement of the joint classifier",
+        "joint_agreement_of_held_out": "the same on held-out images",
         "frechet": "Fréchet distance",
         "frechet_of_held_out": "Fréchet distance of held-out images",
         "nearest": "grey levels to nearest training image",

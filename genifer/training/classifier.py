@@ -14,7 +14,7 @@ from genifer.data.batches import Normalization, ShuffledBatches, TaskData, load_
 from genifer.errors import GeniferError
 from genifer.methods.method import Batch, Method
 from genifer.nn.classifier import Classifier
-from genifer.settings import ClassifierSettings, TrainingSettings
+from genifer.settings import ClassifierSettings, FrozenSettings, TrainingSettings
 from genifer.training.checkpoints import (
     TrainedClassifier,
     load_classifier,
@@ -45,7 +45,7 @@ def pretrain_classifier(
 def train_task(
     job: Job,
     method: type[Method],
-    settings: TrainingSettings,
+    settings: TrainingSettings | FrozenSettings,
     network: ClassifierSettings,
     data_paths: Sequence[Path],
     old_classifier_path: Path | None,
@@ -147,6 +147,8 @@ class ClassifierTraining:
     def __init__(self, learner: Method, count: int) -> None:
         settings, job = learner.settings, learner.job
         learner.classifier.train()
+        if settings.frozen_batch_norm:
+            learner.classifier.stages[: settings.frozen_stages].eval()
         learner.batches = ShuffledBatches(learner.data, learner.images_per_batch(), learner.rng)
         learner.setup()
         self.learner = learner

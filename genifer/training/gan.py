@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genifer.data.batches import (
@@ -35,7 +36,8 @@ from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator
 from genifer.nn.losses import discriminator_loss, generator_distillation, generator_loss, r1_penalty
-from genifer.runtime.seeds import job_seed
+from genifer.nn.stages import POOLED
+from genifer.runtime.seeds import job_seed, seeded_generator
 from genifer.settings import (
     DiscriminatorSettings,
     GanSettings,
@@ -52,6 +54,7 @@ from genifer.training.checkpoints import (
 )
 from genifer.training.collapse import Collapse, Diversity
 from genifer.training.ema import ema_decay, relative_distance, update_average
+from genifer.training.feature_means import FeatureMeans
 from genifer.training.job import Job
 from genifer.training.networks import new_gan
 from genifer.training.optimizers import eager
@@ -282,6 +285,15 @@ class GanTraining:
             "batches": self.batches,
             "rng": rng,
         }
+        self.feature_means: FeatureMeans | None = None
+        if settings.feature_means_weight > 0:
+            self.feature_means = self.parts["feature means"] = FeatureMeans(
+                self.pooled,
+                data,
+                self.normalize,
+                distillation.teacher if distillation is not None else None,
+                seeded_generator(job_seed(job.seed, "feature_means", job.task), job.device),
+            )
         self._shared_pass = job.compiled(self.shared_pass) if settings.share_generated else None
         self._discriminator_inputs = job.compiled(self.discriminator_inputs)
         self._discriminator_loss = job.compiled(self.discriminator_loss)
@@ -426,6 +438,9 @@ class GanTraining:
             fake_logits = self.discriminator(generated.features, batch.labels).float()
         loss = generator_loss(fake_logits)
         scalars = {"g_loss": loss.detach()}
+        if self.settings.guidance_weight > 0 or self.feature_means is not None:
+            of_classifier, more = self.classifier_loss(generated.features, batch.labels)
+            loss, scalars = loss + of_classifier, scalars | more
         distillation, targets = self.distillation, generated.targets
         if distillation is None or targets is None or distillation.weight == 0:
             return loss, scalars
@@ -436,6 +451,27 @@ class GanTraining:
             new = self.classifier.features(generated.samples[: len(targets)], stage, start=of_generator)
         distance = generator_distillation(old, new, distillation.loss)
         return loss + distillation.weight * distance, scalars | {"g_distillation": distance.detach()}
+
+    def classifier_loss(self, features: Tensor, labels: Tensor) -> LossAndScalars:
+        """What the frozen classifier makes of generated samples should fit the classes asked for.
+
+        Its cross-entropy is the auxiliary classifier's loss of Odena et al. (2017), from a classifier that
+        was trained on real images alone. It goes on from the features that the discriminator sees.
+        """
+        settings = self.settings
+        loss, scalars = torch.zeros((), device=labels.device), {}
+        with self.job.autocast():
+            pooled = self.classifier.features(features, POOLED, start=settings.matching_stage)
+            logits = self.classifier.head(pooled)
+        if settings.guidance_weight > 0:
+            guidance = F.cross_entropy(logits.float(), labels)
+            loss = loss + settings.guidance_weight * guidance
+            scalars["g_guidance"] = guidance.detach()
+        if self.feature_means is not None:
+            distance = self.feature_means.distance(pooled, labels)
+            loss = loss + settings.feature_means_weight * distance
+            scalars["g_feature_means"] = distance.detach()
+        return loss, scalars
 
     def discriminator_input(self, samples: Tensor, amounts: Amounts | None) -> Tensor:
         """What the discriminator sees of samples: their features at the matching stage.
@@ -450,6 +486,12 @@ class GanTraining:
         """Features of images at the matching stage."""
         images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier.features(images, self.settings.matching_stage)
+
+    def pooled(self, samples: Tensor) -> Tensor:
+        """Pooled features of samples."""
+        with self.job.autocast():
+            samples = samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
+            return self.classifier.features(samples, POOLED, start=self.generator.stage).float()
 
 
 def discriminator_scalars(loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

@@ -58,6 +58,8 @@ def new_gan(
         classifier.feature_shape(stage, size)[0] if stage else image_channels,
         stage,
         classifier.feature_shape(stage, size)[1] if stage else size,
+        generator_settings.normalize_inputs,
+        generator_settings.mapping_learning_rate,
     )
     matched = classifier.feature_shape(matching_stage, size)
     return generator, Discriminator(n_classes, matching_stage, *matched, discriminator_settings.width)

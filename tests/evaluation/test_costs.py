@@ -10,7 +10,7 @@ import pytest
 from support.made_up_run import made_up_run
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COST_COLUMNS
+from genifer.evaluation import BUDGET_COLUMNS, COST_COLUMNS
 from genifer.evaluation.costs import cost_by_job, tabulate_costs
 from genifer.evaluation.tables import read_table
 
@@ -34,7 +34,11 @@ def costs(tmp_path: Path) -> pd.DataFrame:
     status = {"seconds": 100.25, "device": "cuda", "machine": "A card", "gpu_memory_mb": 7000, "threads": 4}
     (seed / GAN / "status.json").write_text(json.dumps(status))
     (seed / EVALUATION / "benchmark.tsv").write_text(HEADER + "2\t0:00:02\t512\t-\t-\t-\t-\t-\t90\t1\n")
-    tabulate_costs(tmp_path, [LARGE], [NOTHING, GAN, EVALUATION])
+    variants = {
+        "whole": {"series": "a", "gan_steps": 5, "places": [GAN, EVALUATION]},
+        "without its time": {"series": "b", "gan_steps": 0, "places": [NOTHING]},
+    }
+    tabulate_costs(tmp_path, [LARGE], [NOTHING, GAN, EVALUATION], variants)
     return read_table(tmp_path / "costs.csv", COST_COLUMNS)
 
 
@@ -51,6 +55,36 @@ def test_costs_of_jobs(costs: pd.DataFrame) -> None:
     by_job = cost_by_job(costs)
     assert by_job["label"].tolist() == ["prepare_data", "train_gan, task 2", "evaluate"]
     assert by_job["memory_mb"].tolist()[1:] == [2048, 512]
+
+
+@pytest.mark.usefixtures("costs")
+def test_budget_of_methods(tmp_path: Path) -> None:
+    budget = read_table(tmp_path / "budget.csv", BUDGET_COLUMNS)
+    assert budget["method"].tolist() == ["whole", "without its time"]
+    assert budget["minutes"].iloc[0] == pytest.approx(102.25 / 60, rel=1e-5)
+    assert pd.isna(budget["minutes"].iloc[1])
+
+
+def test_methods_that_differ_in_steps_are_one_series(tmp_path: Path) -> None:
+    """Each with the time of its own trainings and of those that it shares."""
+    guided = {"method": "genifer", "gan": {"guidance_weight": 1}}
+    layout = made_up_run(
+        tmp_path,
+        methods={
+            "genifer-4": {"method": "genifer", "pretrain_gan": {"steps": 4}, "train_gan": {"steps": 2}},
+            "genifer-90": {"method": "genifer", "pretrain_gan": {"steps": 90}, "train_gan": {"steps": 50}},
+            "guided-4": guided | {"pretrain_gan": {"steps": 4}},
+            "guided-90": guided | {"pretrain_gan": {"steps": 90}},
+            "finetune": {},
+        },
+        scenario={"tasks": [2, 1, 1]},
+    )
+    budget = read_table(Path(layout.table("budget")), BUDGET_COLUMNS).set_index("method")
+    assert budget["series"].tolist() == ["genifer", "genifer", "guided", "guided", "finetune"]
+    assert budget["gan_steps"].tolist()[:2] == [4 + 2, 90 + 50]
+    assert budget.loc["finetune", ["gan_steps", "minutes"]].tolist() == [0, pytest.approx(300 / 60)]
+    # The classifier's trainings of three tasks, and the GAN's of two.
+    assert budget.loc["genifer-4", "minutes"] == pytest.approx((300 + 150) / 60)
 
 
 def test_costs_are_summed_over_seeds(tmp_path: Path) -> None:
@@ -86,4 +120,4 @@ def test_a_benchmark_that_cannot_be_read(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "benchmark.tsv").write_text("")
     with pytest.raises(GeniferError, match=r"benchmark.tsv: cannot be read"):
-        tabulate_costs(tmp_path, [0], [EVALUATION])
+        tabulate_costs(tmp_path, [0], [EVALUATION], {})

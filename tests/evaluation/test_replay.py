@@ -13,7 +13,7 @@ from support.commands import TINY, merged
 from support.in_process import genifer, run
 
 from genifer.config import EvaluationSettings
-from genifer.evaluation.replay import evaluate_replay, frechet_distance
+from genifer.evaluation.replay import coverage, evaluate_replay, frechet_distance
 from genifer.runtime.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
@@ -40,11 +40,24 @@ def test_frechet_distance_of_known_gaussians() -> None:
     assert np.isfinite(frechet_distance(sample[:2], other[:1]))
 
 
+def test_coverage_of_known_samples() -> None:
+    """Equal distributions cover 1 - 1 / 2^k of each other; a single mode covers what lies around it."""
+    rng = torch.Generator().manual_seed(0)
+    real, other = (torch.randn(2000, 4, generator=rng) for _ in range(2))
+    assert coverage(real, other) == pytest.approx(1 - 1 / 2**5, abs=0.01)
+    assert coverage(real, other, k=2) == pytest.approx(1 - 1 / 2**2, abs=0.03)
+    assert coverage(real, other + 100) == 0
+    two_modes = torch.cat([real, real + 100])
+    assert coverage(two_modes, other) == pytest.approx(0.5 * (1 - 1 / 2**5), abs=0.01)
+    assert coverage(real[:3], real[:3]) == 1
+    assert np.isnan(coverage(real[:1], real[:1]))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a classifier that knows its classes, and a GAN that has not learned anything."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = merged(TINY, {"pretrain_classifier": LEARNS, "scenario": {"tasks": [4, 6]}})
+    settings = merged(TINY, {"pretrain_classifier": LEARNS, "joint": LEARNS, "scenario": {"tasks": [4, 6]}})
     (folder / "run.yaml").write_text(yaml.safe_dump(settings))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -72,6 +85,9 @@ def test_a_gan_that_knows_nothing(trained: Path, monkeypatch: pytest.MonkeyPatch
     assert table["label"].tolist() == [0, 1, 2, 3]
     assert (table["agreement"] == (table["n_agreeing"] / table["n_replayed"]).round(6)).all()
     assert table["agreement"].mean() < 0.5
+    assert table["agreement_of_held_out"].mean() > 0.9
+    assert table["coverage"].mean() < 0.3
+    assert table["joint_agreement"].isna().all()
     assert (table["frechet"] > 5 * table["frechet_of_held_out"]).all()
     assert (table["nearest"] > 1.5 * table["nearest_of_held_out"]).all()
     again = (trained / "replay" / "replay.csv").read_bytes()
@@ -98,9 +114,37 @@ def test_a_gan_that_copies_is_noticed(trained: Path, monkeypatch: pytest.MonkeyP
     assert table["nearest"].max() == 0
     assert (table["nearest_of_held_out"] > 5).all()
     assert table["agreement"].mean() > 0.9
+    assert table["coverage"].mean() > 0.8
     pairs, description = load_tensors(tmp_path / "nearest.safetensors", "nearest replayed images")
     assert torch.equal(pairs["replayed"], pairs["training"])
     assert description["class_names"] == pd.read_csv(tmp_path / "replay.csv")["class_name"].map(str).tolist()
+
+
+def test_a_joint_classifier_judges_too(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may know more classes, which do not count; one that knows fewer is refused."""
+    monkeypatch.chdir(trained)
+    config = ["--config", "run.yaml", "--old-classifier", "classifier/classifier.safetensors"]
+    both = [f"data/task_{task}_train.safetensors" for task in range(2)]
+    assert genifer("train", "joint", *config, "--output", "joint", *both) == 0
+    judge = ["--joint", "joint/classifier.safetensors"]
+    assert genifer(*command("without")) == 0
+    assert genifer(*command("judged"), *judge) == 0
+    table = pd.read_csv("judged/replay.csv")
+    assert table["joint_agreement_of_held_out"].mean() > 0.5
+    assert table["joint_agreement"].mean() < table["joint_agreement_of_held_out"].mean()
+    without = pd.read_csv("without/replay.csv")
+    assert table["agreement"].equals(without["agreement"])
+    config[1] = "few.yaml"
+    few = merged(TINY, {"pretrain_classifier": LEARNS | {"steps": 1}, "scenario": {"tasks": [2, 8]}})
+    Path("few.yaml").write_text(yaml.safe_dump(few))
+    assert genifer("prepare-data", *config[:2], "--output", "few") == 0
+    first = "few/task_0_train.safetensors"
+    assert genifer("pretrain-classifier", *config[:2], "--output", "few_classes", first) == 0
+    code, text = run(capsys, *command("wrong"), "--joint", "few_classes/classifier.safetensors")
+    assert code == 1
+    assert "few_classes/classifier.safetensors: knows 2 classes" in text
 
 
 def test_files_of_the_wrong_tasks_are_refused(

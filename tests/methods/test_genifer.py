@@ -100,3 +100,52 @@ def test_replay_is_augmented_if_asked(augment_replay: bool) -> None:
     replay = training.learner.draw_batch().replay
     assert replay.shape == made[0].shape
     assert torch.equal(replay, made[0]) is not augment_replay
+
+
+def test_the_surest_candidate_is_replayed() -> None:
+    settings = settings_with(genifer={"replay_candidates": 4, "augment_replay": False})
+    training = untrained_task(settings, Genifer, job("train_genifer", 1, Path()))
+    learner = training.learner
+    learner.teacher.eval()
+    made: list[tuple[torch.Tensor, torch.Tensor]] = []
+    generate = learner._replay
+
+    def watched(z: torch.Tensor, labels: torch.Tensor, noise: list[torch.Tensor]) -> torch.Tensor:
+        made.append((generate(z, labels, noise), labels))
+        return made[-1][0]
+
+    learner._replay = watched
+    replay = learner.draw_batch().replay
+    samples, labels = made[0]
+    n = learner.n_replay
+    assert len(replay) == n
+    assert len(samples) == 4 * n
+    chosen = 0
+    for index in range(n):
+        candidates, label = samples[index::n], int(labels[index])
+        assert (labels[index::n] == label).all()
+        surest = learner.teacher(candidates).log_softmax(1)[:, label].argmax()
+        assert torch.equal(replay[index], candidates[surest])
+        chosen += int(surest) > 0
+    assert chosen > 0
+
+
+def test_cross_entropy_of_new_classes_alone(chain: Chain) -> None:
+    """Real images then move no output of an old class."""
+    old, new = (load_classifier(chain.classifier, CPU).network for _ in range(2))
+    new.grow(3)
+    touched = {}
+    for classes in ("all", "new"):
+        settings = genifer_settings(
+            cross_entropy_classes=classes, cross_entropy_weight=1.0, distillation_weight=0.0
+        )
+        new.zero_grad()
+        labels = torch.tensor([4, 5, 6])
+        losses = replay_losses(
+            new.train(), old.train(), torch.randn(5, 1, 8, 8), torch.randn(3, 1, 8, 8), labels, settings
+        )
+        losses["cross_entropy"].backward()
+        assert new.head.bias.grad is not None
+        touched[classes] = new.head.bias.grad != 0
+    assert touched["all"].all()
+    assert touched["new"].tolist() == [False] * 4 + [True] * 3

@@ -48,3 +48,14 @@ def test_a_pretrained_extractor_up_to_a_stage(chain: Chain, tmp_path: Path) -> N
 def test_a_head_without_bias(chain: Chain, tmp_path: Path) -> None:
     path = chain.pretrain_classifier(settings_with(classifier={"head_bias": False}), tmp_path)
     assert load_classifier(path, CPU).network.head.bias is None
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_batch_norm_of_frozen_stages(chain: Chain, tmp_path: Path, frozen: bool) -> None:
+    settings = settings_with(finetune={"frozen_stages": 5, "frozen_batch_norm": frozen})
+    paths = (chain.classifier, chain.train("finetune", settings, tmp_path))
+    before, after = (load_classifier(path, CPU).network.state_dict() for path in paths)
+    statistics = [name for name in before if "running_mean" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) is frozen for name in statistics)
+    assert not torch.equal(before["head.weight"], after["head.weight"][: len(before["head.weight"])])

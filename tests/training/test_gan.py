@@ -16,7 +16,7 @@ from genifer.errors import GeniferError
 from genifer.nn.ada import part_of
 from genifer.nn.generator import Generator
 from genifer.training.checkpoints import load_classifier, load_gan
-from genifer.training.gan import Distillation
+from genifer.training.gan import Distillation, GanTraining
 from genifer.training.job import Job
 from genifer.training.untrained import untrained_gan
 
@@ -165,3 +165,77 @@ def test_generator_distillation_is_what_its_settings_say() -> None:
     assert Distillation(generator, settings, 6, 3).weight == 20
     level = settings.model_copy(update={"distillation_grows": False})
     assert Distillation(generator, level, 6, 3).weight == 10
+
+
+def trained_with(gan: dict[str, Any], task: int, steps: int) -> tuple[GanTraining, dict[str, list[float]]]:
+    """A training after some steps, and its scalars of each."""
+    optional = {"share_generated": True, "ada": {"mode": "none"}, "generator_learning_rate": 0.01}
+    settings = settings_with(gan=optional | gan, generator={"normalize_inputs": True})
+    torch.manual_seed(0)
+    name = "train_gan" if task else "pretrain_gan"
+    training = untrained_gan(settings, Job(name, 0, task, Path(), CPU, "fp32"))
+    taken = [training.step(training.draw_batch(), step) for step in range(steps)]
+    names = dict.fromkeys(name for scalars in taken for name in scalars)
+    return training, {name: [float(scalars[name]) for scalars in taken if name in scalars] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("setting", "scalar"), [("guidance_weight", "g_guidance"), ("feature_means_weight", "g_feature_means")]
+)
+def test_the_classifier_leads_the_generator(setting: str, scalar: str, tmp_path: Path) -> None:
+    """With a weight that outweighs the discriminator the loss falls far below where it starts."""
+    learns = {"steps": 150, "batch_size": 32, "optimizer": {"name": "adam", "learning_rate": 0.01}}
+    settings = settings_with(
+        pretrain_classifier=learns,
+        gan={setting: 100.0, "ada": {"mode": "none"}, "generator_learning_rate": 0.01},
+        generator={"normalize_inputs": True},
+        pretrain_gan={"steps": 300},
+        train_gan={"steps": 100},
+    )
+    chain = Chain(tmp_path)
+    chain.classifier = chain.pretrain_classifier(settings, tmp_path / "learned")
+    first, _, later = map(metrics, chain.all(settings, tmp_path))
+    assert later[scalar].notna().all()
+    start, end = first[scalar][50:100].mean(), first[scalar][-50:].mean()
+    assert end < 0.7 * start
+    without = settings_with(pretrain_gan={"steps": 1})
+    assert scalar not in metrics(chain.pretrain_gan(without, tmp_path / "without"))
+
+
+def test_targets_of_feature_means() -> None:
+    """Means of real images of the new classes, and of what the teacher makes of the old ones."""
+    training, _ = trained_with({"feature_means_weight": 1.0}, 1, 0)
+    means, data = training.feature_means, training.data
+    assert means is not None
+    assert training.distillation is not None
+    assert len(means.targets) == data.n_old + data.n_new
+    of_class = data.images[data.labels == data.n_old]
+    mean = training.pooled(training.normalize(of_class)).mean(0)
+    assert torch.allclose(means.targets[data.n_old], mean, atol=1e-4)
+    teacher, n = training.distillation.teacher, 2000
+    rng = torch.Generator().manual_seed(5)
+    made = teacher(
+        torch.randn(n, teacher.latent_dim, generator=rng),
+        torch.zeros(n, dtype=torch.int64),
+        teacher.draw_noise(n, rng),
+    )
+    features = training.pooled(made)
+    error = (means.targets[0] - features.mean(0)).norm() / features.std(0).norm()
+    assert error < 0.3  # 100 samples, so about 0.1 of a standard deviation
+
+
+def test_running_feature_means_follow_the_samples() -> None:
+    training, _ = trained_with({"feature_means_weight": 1.0}, 0, 0)
+    means = training.feature_means
+    assert means is not None
+    far = means.targets + 3.0
+    labels = torch.arange(len(far)).repeat(8)
+    distances = [float(means.distance(far[labels], labels)) for _ in range(200)]
+    assert distances[0] < distances[50] < distances[-1]
+    expected = 9.0 * far.shape[1] / float(means.variance)
+    assert distances[-1] == pytest.approx(expected, rel=1e-3)
+    features = far[labels].requires_grad_()
+    means.distance(features, labels).backward()
+    assert features.grad is not None
+    # Gradient descent moves the samples back towards their targets.
+    assert (features.grad > 0).all()

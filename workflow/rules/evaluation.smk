@@ -54,6 +54,7 @@ rule evaluate_replay:
         options=LAYOUT.runtime_options,
     params:
         settings=settings_of("evaluate_replay"),
+        checkpoints=checkpoints_of("evaluate_replay"),
         folder=subpath(output.replay, parent=True),
     shell:
         """
@@ -63,8 +64,7 @@ rule evaluate_replay:
             --device {resources.device} \
             --runtime {resources.options:q} \
             --settings {params.settings:q} \
-            --gan {input.gan:q} \
-            --classifier {input.classifier:q} \
+            {params.checkpoints:q} \
             --output {params.folder:q} \
             {input.data:q}
         """
