@@ -195,6 +195,11 @@ class GanSettings(Settings):
     discriminator_learning_rate: PositiveFloat = Field(
         0.0025, description="learning rate of the discriminator's Adam"
     )
+    decay_start: Fraction = Field(
+        1.0,
+        description="fraction of the steps after which both learning rates fall linearly, to zero at the "
+        "end; 1: they stay",
+    )
     critic_steps: PositiveInt = Field(1, description="discriminator steps per generator step")
     share_generated: bool = Field(
         False,

@@ -16,7 +16,10 @@ PER_PASS = 250
 OF_TEACHER = 100
 """Samples per old class that the teacher generates for its mean."""
 
-MEMORY = 0.01
+SMALLEST = 0.01
+"""Variance of a feature, relative to the mean over all features, below which it counts as this large."""
+
+MEMORY = 0.05
 """Share of the running mean that one new sample of the class replaces."""
 
 
@@ -27,14 +30,14 @@ class FeatureMeans:
     rest of the training, the teacher's samples stand for real ones of the old classes.
 
     Args:
-        features: pooled features (n, dim) of normalised images, or of what the teacher generates.
+        features: pooled features (n, dim) of images, which are at stage 0, or of features of a stage.
         teacher: of the old classes; None on the first task.
         rng: for the teacher's samples only.
     """
 
     def __init__(
         self,
-        features: Callable[[Tensor], Tensor],
+        features: Callable[[Tensor, int], Tensor],
         data: TaskData,
         normalize: Normalization,
         teacher: Generator | None,
@@ -44,26 +47,29 @@ class FeatureMeans:
 
         def add(of_class: Tensor) -> None:
             means.append(of_class.mean(0))
-            variances.append(of_class.var(0, unbiased=False).sum())
+            variances.append(of_class.var(0, unbiased=False))
 
         with torch.no_grad():
             for label in range(data.n_old if teacher is not None else 0):
                 assert teacher is not None
                 labels = torch.full((OF_TEACHER,), label, device=data.images.device)
                 z = torch.randn(OF_TEACHER, teacher.latent_dim, generator=rng, device=data.images.device)
-                add(features(teacher(z, labels, teacher.draw_noise(OF_TEACHER, rng)).float()))
+                samples = teacher(z, labels, teacher.draw_noise(OF_TEACHER, rng)).float()
+                add(features(samples, teacher.stage))
             for label in range(data.n_old, data.n_old + data.n_new):
                 images = data.images[data.labels == label].split(PER_PASS)
-                add(torch.cat([features(normalize(some)) for some in images]))
+                add(torch.cat([features(normalize(some), 0) for some in images]))
         self.targets = torch.stack(means)
-        self.variance = torch.stack(variances).mean()
+        variance = torch.stack(variances).mean(0)
+        # Features that hardly vary would outweigh all others.
+        self.scale = variance.clamp(min=float(SMALLEST * variance.mean())).rsqrt()
         self.running = self.targets.clone()
 
     def distance(self, features: Tensor, labels: Tensor) -> Tensor:
         """Mean over the samples of the squared distance of their class's running mean to its target.
 
-        It is relative to the variance within classes: 1 for means as far off as single images are. The
-        gradient is that of the distance of the true mean, with the running one in its place.
+        Each feature is measured in standard deviations within classes, so 1 means as far off as single images
+        are. The gradient is that of the distance of the true mean, with the running one in its place.
 
         Args:
             features: (n, dim), of generated samples; they enter the running means.
@@ -77,9 +83,9 @@ class FeatureMeans:
             sums = torch.zeros_like(self.running).index_add_(0, labels, features)
             kept = (1 - MEMORY) ** counts[:, None]
             self.running.mul_(kept).add_((1 - kept) * sums / counts[:, None].clamp(min=1))
-            towards = (self.running - self.targets)[labels] / self.variance
-            distance = (towards.square().sum(1) * self.variance).mean()
-        pull = 2 * (towards * features).sum(1).mean()
+            off = ((self.running - self.targets) * self.scale)[labels]
+            distance = off.square().mean()
+        pull = 2 * (off * (features * self.scale)).mean()
         return distance + pull - pull.detach()
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -83,10 +83,10 @@ def pretrain_gan(
         settings, generator_settings, discriminator_settings, trained.network, data.n_classes, data.images
     )
     training = GanTraining(
-        job, settings, task_settings.ema_rampup_steps, generator, discriminator, trained.network,
+        job, settings, task_settings, generator, discriminator, trained.network,
         settings.ada.probability, None, data, rng,
     )  # fmt: skip
-    fit(training, task_settings.steps)
+    fit(training)
 
 
 def train_gan(
@@ -114,16 +114,17 @@ def train_gan(
     ada = settings.ada
     continues = ada.mode == "adaptive" and not ada.reset_each_task
     training = GanTraining(
-        job, settings, task_settings.ema_rampup_steps, generator, discriminator, trained.network,
+        job, settings, task_settings, generator, discriminator, trained.network,
         old.ada_probability if continues else ada.probability,
         Distillation(old.generator, task_settings, data.n_old, data.n_new), data, rng,
     )  # fmt: skip
-    fit(training, task_settings.steps)
+    fit(training)
 
 
-def fit(training: GanTraining, count: int) -> None:
+def fit(training: GanTraining) -> None:
     """Run the loop of a training and write its checkpoint."""
     job, data, normalize = training.job, training.data, training.normalize
+    count = training.task_settings.steps
     collapse = Collapse(job.collapse_limit, count)
     diversity = Diversity(
         training.generator,
@@ -218,7 +219,7 @@ class GanTraining:
     """The training of a GAN, step by step.
 
     Args:
-        ema_rampup_steps: generator steps over which the EMA's half-life grows to its full length.
+        task_settings: steps, and how the EMA follows them.
         classifier: frozen; its features at the matching stage are all that the discriminator sees.
         ada_probability: with which augmentation starts.
         distillation: what the generator is held to; None on the first task.
@@ -232,7 +233,7 @@ class GanTraining:
         self,
         job: Job,
         settings: GanSettings,
-        ema_rampup_steps: float,
+        task_settings: PretrainGanSettings | TrainGanSettings,
         generator: Generator,
         discriminator: Discriminator,
         classifier: Classifier,
@@ -241,7 +242,7 @@ class GanTraining:
         data: TaskData,
         rng: torch.Generator,
     ) -> None:
-        self.job, self.settings, self.ema_rampup_steps = job, settings, ema_rampup_steps
+        self.job, self.settings, self.task_settings = job, settings, task_settings
         self.data, self.rng, self.distillation = data, rng, distillation
         self.generator = generator.to(job.device).to(memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(job.device).to(memory_format=torch.channels_last).train()
@@ -275,6 +276,8 @@ class GanTraining:
             betas=(0.0, 0.99**lazy),
             fused=True,
         )
+        optimizers = (self.generator_optimizer, self.discriminator_optimizer)
+        self.learning_rates = [(optimizer, optimizer.param_groups[0]["lr"]) for optimizer in optimizers]
         self.parts: dict[str, Part] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
@@ -326,12 +329,21 @@ class GanTraining:
 
     def step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Take a step (counted from 0): the discriminator's, then the generator's and its EMA's."""
+        self.set_learning_rates(step)
         generated = self.share(batch)
         scalars = self.discriminator_step(batch, step, generated)
         if step % self.settings.critic_steps == 0:
             scalars |= self.generator_step(batch, generated)
             self.update_ema(step // self.settings.critic_steps)
         return scalars
+
+    def set_learning_rates(self, step: int) -> None:
+        """Lower both learning rates linearly from ``gan.decay_start`` on."""
+        start = self.settings.decay_start
+        if start < 1:
+            left = 1 - step / self.task_settings.steps
+            for optimizer, rate in self.learning_rates:
+                optimizer.param_groups[0]["lr"] = rate * min(left / (1 - start), 1)
 
     def share(self, batch: GanBatch) -> Generated | None:
         """Generate for both halves of a step, if ``gan.share_generated`` says so."""
@@ -367,7 +379,8 @@ class GanTraining:
     def update_ema(self, generator_step: int) -> None:
         """Move the EMA towards the generator after one of its steps (counted from 0)."""
         settings = self.settings
-        decay = ema_decay(generator_step, settings.batch_size, settings.ema_half_life, self.ema_rampup_steps)
+        rampup = self.task_settings.ema_rampup_steps
+        decay = ema_decay(generator_step, settings.batch_size, settings.ema_half_life, rampup)
         update_average(self.averages, self.weights, decay)
 
     def shared_pass(self, batch: GanBatch) -> Generated:
@@ -487,11 +500,11 @@ class GanTraining:
         images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier.features(images, self.settings.matching_stage)
 
-    def pooled(self, samples: Tensor) -> Tensor:
-        """Pooled features of samples."""
+    def pooled(self, samples: Tensor, stage: int = 0) -> Tensor:
+        """Pooled features of images, or of features of a stage."""
+        samples = samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
         with self.job.autocast():
-            samples = samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
-            return self.classifier.features(samples, POOLED, start=self.generator.stage).float()
+            return self.classifier.features(samples, POOLED, start=stage).float()
 
 
 def discriminator_scalars(loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

@@ -41,11 +41,12 @@ def untrained_gan(settings: RunSettings, job: Job) -> GanTraining:
         settings.gan, settings.generator, settings.discriminator, classifier, data.n_classes, data.images
     )
     distillation = None
+    task_settings = settings.train_gan if job.task else settings.pretrain_gan
     if job.task:
         teacher = copy.deepcopy(generator).to(job.device).to(memory_format=torch.channels_last)
         distillation = Distillation(teacher, settings.train_gan, data.n_old, data.n_new)
     return GanTraining(
-        job, settings.gan, 1.0, generator, discriminator, classifier,
+        job, settings.gan, task_settings, generator, discriminator, classifier,
         settings.gan.ada.probability, distillation, data, rng,
     )  # fmt: skip
 

@@ -199,7 +199,8 @@ def test_gan_step(reference: Reference) -> None:
     distillation = Distillation(fixture.old, TrainGanSettings(), n_old, fixture.classifier.n_classes - n_old)
     assert distillation.weight == pytest.approx(10 * expected["g_dist_factor"])
     gan = GanTraining(
-        job, settings, 1.0, new, discriminator, fixture.classifier, 0.0, distillation, fixture.data(), job.start()
+        job, settings, TrainGanSettings(ema_rampup_steps=1), new, discriminator, fixture.classifier,
+        0.0, distillation, fixture.data(), job.start(),
     )  # fmt: skip
     theirs = {
         f"discriminator.{k}": f"discriminator.{v}" for k, v in _names(discriminator, "discriminator").items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -225,17 +226,31 @@ def test_targets_of_feature_means() -> None:
 
 
 def test_running_feature_means_follow_the_samples() -> None:
-    training, _ = trained_with({"feature_means_weight": 1.0}, 0, 0)
-    means = training.feature_means
+    means = trained_with({"feature_means_weight": 1.0}, 0, 0)[0].feature_means
     assert means is not None
-    far = means.targets + 3.0
+    far = means.targets + 3.0 / means.scale  # three standard deviations within classes
     labels = torch.arange(len(far)).repeat(8)
-    distances = [float(means.distance(far[labels], labels)) for _ in range(200)]
-    assert distances[0] < distances[50] < distances[-1]
-    expected = 9.0 * far.shape[1] / float(means.variance)
-    assert distances[-1] == pytest.approx(expected, rel=1e-3)
+    distances = [float(means.distance(far[labels], labels)) for _ in range(40)]
+    assert distances[0] < distances[5] < distances[-1]
+    assert distances[-1] == pytest.approx(9.0, rel=1e-3)
     features = far[labels].requires_grad_()
     means.distance(features, labels).backward()
     assert features.grad is not None
     # Gradient descent moves the samples back towards their targets.
     assert (features.grad > 0).all()
+
+
+def test_learning_rates_fall_to_zero() -> None:
+    """From half of the steps on, linearly; an interrupted training would go on with the same rates."""
+    settings = settings_with(gan={"decay_start": 0.5, "ada": {"mode": "none"}}, pretrain_gan={"steps": 8})
+    training = untrained_gan(settings, Job("pretrain_gan", 0, 0, Path(), CPU, "fp32"))
+    rates = []
+    for step in range(8):
+        training.step(training.draw_batch(), step)
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer, _ in training.learning_rates])
+    for (_, full), of_optimizer in zip(training.learning_rates, zip(*rates, strict=True), strict=True):
+        assert [rate / full for rate in of_optimizer] == pytest.approx([1] * 5 + [0.75, 0.5, 0.25])
+    before = copy.deepcopy(training.generator.state_dict())
+    training.set_learning_rates(8)
+    training.generator_optimizer.step()
+    assert all(torch.equal(before[name], value) for name, value in training.generator.state_dict().items())
