@@ -32,8 +32,8 @@ def evaluate_replay(
     data: o.Data,
     output: o.Output,
     options: o.JobOptions,
-    joint: Annotated[
-        Path | None, o.option("--joint", "Checkpoint of a classifier that no GAN was trained against.")
+    judge: Annotated[
+        Path | None, o.option("--judge", "Checkpoint of a classifier that no GAN was trained against.")
     ] = None,
 ) -> None:
     """Compare replay with real images.
@@ -45,7 +45,7 @@ def evaluate_replay(
 
     run = options.load("evaluate_replay")
     with evaluating("evaluate_replay", run.runtime, output, (classifier, data[0])) as where:
-        compare(run.evaluation, method, options.seed, gan, classifier, data, output, *where, joint)
+        compare(run.evaluation, method, options.seed, gan, classifier, data, output, *where, judge)
 
 
 @o.shared_options

@@ -39,7 +39,7 @@ def evaluate_replay(
     output: Path,
     device: torch.device,
     precision: str = "fp32",
-    joint_path: Path | None = None,
+    judge_path: Path | None = None,
 ) -> None:
     """Compare as many replayed images of each class as there are held-out ones with its training images.
 
@@ -47,8 +47,8 @@ def evaluate_replay(
 
     * ``agreement``: share of the replayed images that the classifier takes for the class asked for, and the
       same for the held-out images, which is what a perfect GAN would reach;
-    * ``joint_agreement``: both by a classifier that no GAN was trained against, the joint bound's. A GAN that
-      fools its classifier without resembling real images has a high agreement and a low joint one;
+    * ``judge_agreement``: both by a classifier that no GAN was trained against, the joint bound's. A GAN that
+      fools its classifier without resembling real images has a high agreement and a low one here;
     * ``coverage``: `coverage` of the held-out images by the replayed ones, in the features of the matching
       stage averaged over positions; 1 - 1 / 2^k, about 0.97, is what a perfect GAN would reach;
     * ``frechet``: `frechet_distance` between replayed and training images, in the same features, and the same
@@ -65,7 +65,7 @@ def evaluate_replay(
         label: for the column ``method``.
         data_paths: prepared training and held-out files of the tasks 0 to t, those of each split in order.
         precision: fp32, tf32 or bf16: that of trainings, in which replay is generated there.
-        joint_path: a classifier that was trained on images of all these classes, or more.
+        judge_path: a classifier that was trained on images of all these classes, or more.
     """
     configure(device, precision)
     gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
@@ -73,11 +73,11 @@ def evaluate_replay(
     training_paths, held_out_paths = _by_split(data_paths)
     after_task = len(training_paths) - 1
     require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
-    joint = load_classifier(joint_path, device).network.eval() if joint_path is not None else None
-    if joint is not None and joint_path is not None and joint.n_classes < gan.n_classes_seen:
-        require_classes(joint_path, joint.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
-    if joint is not None and generator.stage:
-        joint = None  # it has features of its own, which the generator does not make
+    judge = load_classifier(judge_path, device).network.eval() if judge_path is not None else None
+    if judge is not None and judge_path is not None and judge.n_classes < gan.n_classes_seen:
+        require_classes(judge_path, judge.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
+    if judge is not None and generator.stage:
+        judge = None  # it has features of its own, which the generator does not make
     rng = seeded_generator(job_seed(seed, "evaluate_replay", after_task), device)
     matched: int = gan.discriminator.description["stage"]
 
@@ -102,10 +102,10 @@ def evaluate_replay(
         with autocast(device, precision):
             return generate_replay(generator, z, labels, generator.draw_noise(len(labels), rng), normalize)
 
-    def joint_logits(images: Tensor) -> Tensor:
-        assert joint is not None
+    def judge_logits(images: Tensor) -> Tensor:
+        assert judge is not None
         with autocast(device, precision):
-            logits = joint(images.contiguous(memory_format=torch.channels_last))
+            logits = judge(images.contiguous(memory_format=torch.channels_last))
         return logits[:, : gan.n_classes_seen].float()
 
     rows: list[list[object]] = []
@@ -123,8 +123,8 @@ def evaluate_replay(
             held_features, held_classes = _features_and_classes(in_batches(of_real, held), classifier)
             made_features, made_classes = _features_and_classes(in_batches(of_replay, made), classifier)
             shares = [(made_classes == known), (held_classes == known)]
-            if joint is not None:
-                shares += [in_batches(joint_logits, x).argmax(1) == known for x in (made, normalize(held))]
+            if judge is not None:
+                shares += [in_batches(judge_logits, x).argmax(1) == known for x in (made, normalize(held))]
             row = [label, seed, after_task, eval_task, known, training.class_names[known], len(held)]
             row += [int(shares[0].sum()), *(f"{share.float().mean().item():.6f}" for share in shares)]
             row += [""] * (4 - len(shares))

@@ -67,7 +67,7 @@ class PlannedJob:
     @property
     def checkpoint_options(self) -> list[str]:
         """Options of the command line that name the checkpoints it needs."""
-        options = ("classifier", "gan", "old_classifier", "old_gan", "joint")
+        options = ("classifier", "gan", "old_classifier", "old_gan", "judge")
         names = [name for name in options if name in self.inputs]
         return [text for name in names for text in (f"--{name.replace('_', '-')}", str(self.inputs[name]))]
 
@@ -109,11 +109,11 @@ class Jobs:
         for seed in settings.seeds:
             for variant in self.variants:
                 self._plan(seed, variant)
-            joint = self._joint_classifier(seed)
+            judge = self._judge(seed)
             for variant in self.variants:
                 chain = self._chains[seed, variant.label]
                 self._replay_evaluations[seed, variant.label] = [
-                    self._evaluate_replay(seed, variant, chain, gan, joint) for gan in chain.gans.values()
+                    self._evaluate_replay(seed, variant, chain, gan, judge) for gan in chain.gans.values()
                 ]
 
     def data(self, split: str, tasks: Sequence[int]) -> list[str]:
@@ -279,19 +279,19 @@ class Jobs:
             )
         return self._jobs[folder]
 
-    def _joint_classifier(self, seed: int) -> PlannedJob | None:
+    def _judge(self, seed: int) -> PlannedJob | None:
         """The last classifier of a variant that trains on all images: no GAN was trained against it."""
         labels = [variant.label for variant in self.variants if variant.method.images == "so_far"]
         return self._chains[seed, labels[0]].classifiers[self.tasks[-1]] if labels else None
 
     def _evaluate_replay(
-        self, seed: int, variant: Variant, chain: Chain, gan: PlannedJob, joint: PlannedJob | None
+        self, seed: int, variant: Variant, chain: Chain, gan: PlannedJob, judge: PlannedJob | None
     ) -> PlannedJob:
         """Plan the comparison of a GAN's replay with real images."""
         group = variant.label if gan.method is not None else gan.group
         folder = f"{seed_folder(self.results, seed)}/{place(group, gan.task, 'evaluate_replay')}"
         if folder not in self._jobs:
-            other = {"joint": joint.checkpoint} if joint is not None else {}
+            other = {"judge": judge.checkpoint} if judge is not None else {}
             self._jobs[folder] = PlannedJob(
                 name="evaluate_replay",
                 seed=seed,
@@ -316,7 +316,7 @@ class Jobs:
         if replay.settings.gan.generated_stage:
             return
         inputs = {**replay.inputs, "nearest": replay.outputs["nearest"], "data": self._evaluated(replay.task)}
-        inputs.pop("joint", None)
+        inputs.pop("judge", None)
         if replay.task - 1 in chain.gans:
             inputs["old_gan"] = chain.gans[replay.task - 1].checkpoint
         name = "plot_sample_grids"

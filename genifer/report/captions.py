@@ -307,9 +307,9 @@ def _agreement(replay: pd.DataFrame) -> str:
         f"{_percent(of_classes.mean())}, lowest for class {escaped(of_classes.idxmin())} "
         f"({_percent(of_classes.min())}); held-out images {_percent(replay['agreement_of_held_out'].mean())}"
     )
-    if replay["joint_agreement"].isna().all():
+    if replay["judge_agreement"].isna().all():
         return text
-    joint, held_out = (replay[f"joint_agreement{end}"].mean() for end in ("", "_of_held_out"))
+    joint, held_out = (replay[f"judge_agreement{end}"].mean() for end in ("", "_of_held_out"))
     return (
         f"{text}. With the joint bound's classifier {_percent(joint)}; held-out images {_percent(held_out)}"
     )

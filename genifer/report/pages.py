@@ -140,7 +140,7 @@ def _forgotten_classes(confusion: pd.DataFrame) -> pd.DataFrame:
 
 def _replay(replay: pd.DataFrame) -> pd.DataFrame:
     keys = ["method", "after_task", "eval_task", "label", "class_name"]
-    shares = ["agreement", "agreement_of_held_out", "joint_agreement", "joint_agreement_of_held_out"]
+    shares = ["agreement", "agreement_of_held_out", "judge_agreement", "judge_agreement_of_held_out"]
     shares.append("coverage")
     distances = ["frechet", "frechet_of_held_out", "nearest", "nearest_of_held_out"]
     table = replay.groupby(keys, sort=False)[shares + distances].mean().reset_index()
@@ -153,8 +153,8 @@ def _replay(replay: pd.DataFrame) -> pd.DataFrame:
         "eval_task": "task of class",
         "class_name": "class",
         "agreement_of_held_out": "agreement on held-out images",
-        "joint_agreement": "agreement of the joint classifier",
-        "joint_agreement_of_held_out": "the same on held-out images",
+        "judge_agreement": "agreement of the joint classifier",
+        "judge_agreement_of_held_out": "the same on held-out images",
         "frechet": "Fréchet distance",
         "frechet_of_held_out": "Fréchet distance of held-out images",
         "nearest": "grey levels to nearest training image",

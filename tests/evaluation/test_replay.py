@@ -87,7 +87,7 @@ def test_a_gan_that_knows_nothing(trained: Path, monkeypatch: pytest.MonkeyPatch
     assert table["agreement"].mean() < 0.5
     assert table["agreement_of_held_out"].mean() > 0.9
     assert table["coverage"].mean() < 0.3
-    assert table["joint_agreement"].isna().all()
+    assert table["judge_agreement"].isna().all()
     assert (table["frechet"] > 5 * table["frechet_of_held_out"]).all()
     assert (table["nearest"] > 1.5 * table["nearest_of_held_out"]).all()
     again = (trained / "replay" / "replay.csv").read_bytes()
@@ -128,12 +128,12 @@ def test_a_joint_classifier_judges_too(
     config = ["--config", "run.yaml", "--old-classifier", "classifier/classifier.safetensors"]
     both = [f"data/task_{task}_train.safetensors" for task in range(2)]
     assert genifer("train", "joint", *config, "--output", "joint", *both) == 0
-    judge = ["--joint", "joint/classifier.safetensors"]
+    judge = ["--judge", "joint/classifier.safetensors"]
     assert genifer(*command("without")) == 0
     assert genifer(*command("judged"), *judge) == 0
     table = pd.read_csv("judged/replay.csv")
-    assert table["joint_agreement_of_held_out"].mean() > 0.5
-    assert table["joint_agreement"].mean() < table["joint_agreement_of_held_out"].mean()
+    assert table["judge_agreement_of_held_out"].mean() > 0.5
+    assert table["judge_agreement"].mean() < table["judge_agreement_of_held_out"].mean()
     without = pd.read_csv("without/replay.csv")
     assert table["agreement"].equals(without["agreement"])
     config[1] = "few.yaml"
@@ -142,7 +142,7 @@ def test_a_joint_classifier_judges_too(
     assert genifer("prepare-data", *config[:2], "--output", "few") == 0
     first = "few/task_0_train.safetensors"
     assert genifer("pretrain-classifier", *config[:2], "--output", "few_classes", first) == 0
-    code, text = run(capsys, *command("wrong"), "--joint", "few_classes/classifier.safetensors")
+    code, text = run(capsys, *command("wrong"), "--judge", "few_classes/classifier.safetensors")
     assert code == 1
     assert "few_classes/classifier.safetensors: knows 2 classes" in text
 

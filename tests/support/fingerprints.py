@@ -25,6 +25,7 @@ from genifer.nn.classifier import Classifier
 from genifer.registry import registry
 from genifer.run_file import parse_settings
 from genifer.runtime.tensors import save_tensors
+from genifer.settings import TrainingSettings
 from genifer.training.checkpoints import save_classifier, save_gan
 from genifer.training.classifier import pretrain_classifier, train_task
 from genifer.training.gan import pretrain_gan, train_gan
@@ -94,7 +95,8 @@ def take_fingerprint(job: str, folder: Path) -> Fingerprint:
     Its inputs do not come from other jobs, so that a changed job changes its own fingerprint and no other's.
     """
     methods = registry().methods
-    settings = parse_settings(merged(dict.fromkeys(methods, METHOD), SETTINGS), "fingerprint")
+    training = [name for name, method in methods.items() if issubclass(method.Settings, TrainingSettings)]
+    settings = parse_settings(merged(dict.fromkeys(training, METHOD), SETTINGS), "fingerprint")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)

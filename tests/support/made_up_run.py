@@ -130,7 +130,7 @@ def _replay(job: PlannedJob, layout: Layout) -> Iterable[Sequence[object]]:
             about = ["ignored", job.seed, job.task, eval_task, label, class_name(label)]
             distance = 1 + label / 10 + job.task - eval_task
             share = agreeing / IMAGES_PER_CLASS
-            shares = [share, 0.9, *((share / 2, 0.5) if "joint" in job.inputs else ("", "")), share]
+            shares = [share, 0.9, *((share / 2, 0.5) if "judge" in job.inputs else ("", "")), share]
             yield [*about, IMAGES_PER_CLASS, agreeing, *shares, distance, 0.5, 20 + label, 30]
 
 
