@@ -46,6 +46,7 @@ def _budget(settings: PlotSettings, points: pd.DataFrame) -> Figure:
     grid[0, 0].set(
         xlabel="minutes of the method's trainings, those it shares included",
         ylabel="average incremental accuracy\nover the later tasks (%)",
+        xlim=(0, None),
         ylim=(0, None),
     )
     if panels == 2:
