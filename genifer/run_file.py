@@ -177,10 +177,14 @@ def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
     block = [name for name, field in model.model_fields.items() if _title(field.annotation) == error.title]
     lines = []
     for item in error.errors(include_url=False):
-        parts = block[:1] + [str(part) for part in item["loc"] if not _names_a_type(part)]
+        unknown = item["type"] == "extra_forbidden"
+        *outer, last = item["loc"] or ("",)
+        parts = block[:1] + [str(part) for part in outer if not _names_a_type(part)]
+        if last and (unknown or not _names_a_type(last)):  # an unknown key may look like a type
+            parts.append(str(last))
         name = ".".join(parts)
         message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
+        if unknown:
             lines.append(f"{source}: {name} does not exist; {_instead(parts, model)}")
         elif not name:
             lines.append(f"{source}: {message}")

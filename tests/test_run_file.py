@@ -178,3 +178,8 @@ def test_constraints_lie_within_pyproject() -> None:
     for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+
+
+def test_an_unknown_key_that_looks_like_a_type_is_named() -> None:
+    with pytest.raises(GeniferError, match=r"test: list\[int\] does not exist"):
+        parse_settings({"list[int]": 1}, "test")

@@ -17,11 +17,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from genifer.config import RunSettings, registry_of
 from genifer.methods import Method
+from genifer.settings import TrainingSettings
 from genifer.training.job import Job
 from genifer.training.untrained import untrained_first_task, untrained_gan, untrained_task
 
 TOYS = ROOT / "tests" / "support" / "toy_methods.py"
-METHODS = registry_of([TOYS]).methods
+METHODS = {
+    name: method
+    for name, method in registry_of([TOYS]).methods.items()
+    if issubclass(method.Settings, TrainingSettings)
+}
 # Adam's fused form counts its steps on the device; RAdam reads a counter that lies on the CPU.
 # Steps are small, so that rounding errors stay small.
 ADAM = {"optimizer": {"name": "adam", "learning_rate": 1e-4}}

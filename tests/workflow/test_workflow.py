@@ -69,7 +69,7 @@ def test_tables_and_plots(finished: Path) -> None:
         f"{n}_{s}" for n in names for s in ("mean", "std")
     ]
     assert {path.stem for path in (results / "metrics").iterdir()} == {"genifer", "finetune", "joint"}
-    plots = ["accuracy", "forgetting", "training_first_task", "costs"]
+    plots = ["accuracy", "forgetting", "training_first_task", "costs", "budget"]
     plots += [
         f"{kind}_genifer" for kind in ("training_gan", "gan_training", "replay_agreement", "replay_frechet")
     ]
