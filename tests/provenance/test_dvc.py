@@ -71,6 +71,9 @@ AFTER_THE_GAN_OF_TASK_1 = (
     trainings("train_genifer", [2]) | evaluations(["genifer"], [2]) | replay([1]) | TABLES | PLOTS
 )
 
+AFTER_JOINT = trainings("train_joint") | evaluations(["joint"]) | replay() | TABLES | PLOTS
+"""Its last classifier judges all replay."""
+
 
 @pytest.fixture
 def clone(recorded: Path, tmp_path: Path) -> Path:
@@ -162,7 +165,7 @@ def one_clone(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             trainings("train_gan", [1]) | trainings("train_genifer") | evaluations(["genifer"])
             | replay([1]) | TABLES | PLOTS,
         ),
-        ({"joint": {"steps": 4}}, trainings("train_joint") | evaluations(["joint"]) | TABLES | PLOTS),
+        ({"joint": {"steps": 4}}, AFTER_JOINT),
         ({"scenario": {"class_order": 5}}, {"prepare_data"} | whole_seed(0) | TABLES | PLOTS),
         ({"seeds": [0, 1]}, whole_seed(1) | TABLES | PLOTS),
     ],
@@ -239,7 +242,7 @@ def test_a_raised_version_reruns_its_job(clone: Path) -> None:
 
 def test_a_raised_version_of_a_method_reruns_its_trainings(clone: Path) -> None:
     edit(clone / "genifer" / "methods" / "joint.py", "version = 3", "version = 4")
-    assert planned(clone, RUN_FILE) == trainings("train_joint") | evaluations(["joint"]) | TABLES | PLOTS
+    assert planned(clone, RUN_FILE) == AFTER_JOINT
     assert dvc_status(clone) != {}
 
 
