@@ -73,11 +73,11 @@ def evaluate_replay(
     training_paths, held_out_paths = _by_split(data_paths)
     after_task = len(training_paths) - 1
     require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
-    judge = load_classifier(judge_path, device).network.eval() if judge_path is not None else None
-    if judge is not None and judge_path is not None and judge.n_classes < gan.n_classes_seen:
-        require_classes(judge_path, judge.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
-    if judge is not None and generator.stage:
-        judge = None  # it has features of its own, which the generator does not make
+    judge = None
+    if judge_path is not None and generator.stage == 0:  # what makes features, makes none of the judge's
+        judge = load_classifier(judge_path, device).network.eval()
+        if judge.n_classes < gan.n_classes_seen:
+            require_classes(judge_path, judge.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
     rng = seeded_generator(job_seed(seed, "evaluate_replay", after_task), device)
     matched: int = gan.discriminator.description["stage"]
 

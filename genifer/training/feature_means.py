@@ -50,7 +50,7 @@ class FeatureMeans:
             variances.append(of_class.var(0, unbiased=False))
 
         with torch.no_grad():
-            for label in range(data.n_old if teacher is not None else 0):
+            for label in range(data.n_old):
                 assert teacher is not None
                 labels = torch.full((OF_TEACHER,), label, device=data.images.device)
                 z = torch.randn(OF_TEACHER, teacher.latent_dim, generator=rng, device=data.images.device)
