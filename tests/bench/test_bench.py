@@ -70,7 +70,7 @@ def test_data_sets_without_an_archive_to_make_up(genifer: Genifer, tmp_path: Pat
         '    url = "https://example.org/birds.npz"\n\n'
         "    @classmethod\n"
         "    def load(cls, archive, settings):\n"
-        "        return archive\n"
+        '        raise ValueError("it is empty")\n'
     )
     run_file = write_run_file(tmp_path, plugins=["birds.py"], data={"dataset": "birds"})
     done = genifer("bench", "data", "--config", run_file, "--device", "cpu", "--repeats", "1")
