@@ -145,6 +145,7 @@ def every_setting() -> list[tuple[str, ...]]:
     ),
 )
 @example(changes=[((), [], "")])
+@example(changes=[((), {"": None}, "")])
 def test_settings(
     changes: list[tuple[tuple[str, ...], Any, str]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
