@@ -34,7 +34,9 @@ class GeniferSettings(TrainingSettings):
         description="samples generated for each one that is replayed: the one which the teacher takes most "
         "surely for the class asked for",
     )
-    cross_entropy_weight: Weight = Field(0.02, description="weight of the cross-entropy")
+    cross_entropy_weight: Weight | Literal["adaptive"] = Field(
+        0.02, description="weight of the cross-entropy; adaptive: new classes / classes so far"
+    )
     cross_entropy_classes: Literal["all", "new"] = Field(
         "all",
         description="classes in the softmax of the cross-entropy on real images; new: the task's own, so "
@@ -45,7 +47,9 @@ class GeniferSettings(TrainingSettings):
         description="KD_sep: softmax cross-entropy with the teacher's outputs on replay and with the labels "
         "on real images; KD: both on all images; KL, MSE_prev, L1: as KD_sep with that distance of outputs",
     )
-    distillation_weight: Weight = Field(0.98, description="weight of the output distillation")
+    distillation_weight: Weight | Literal["adaptive"] = Field(
+        0.98, description="weight of the output distillation; adaptive: old classes / classes so far"
+    )
     temperature: PositiveFloat = Field(1.0, description="temperature of KD, KD_sep and KL")
     feature_distillation: Literal["replayed", "new", "new_apart"] = Field(
         "replayed",
@@ -72,7 +76,7 @@ class GeniferSettings(TrainingSettings):
         Raises:
             ValueError: no room is left for replay or for real images.
         """
-        share = n_old / (n_old + n_new) if self.replay_fraction == "adaptive" else self.replay_fraction
+        share = _share(self.replay_fraction, n_old, n_new)
         count = int(share * self.batch_size)
         if not 0 < count < self.batch_size:
             raise ValueError(
@@ -80,6 +84,11 @@ class GeniferSettings(TrainingSettings):
                 f"leaves no room for both replay and real images ({n_old} old and {n_new} new classes)"
             )
         return count
+
+
+def _share(setting: float | Literal["adaptive"], part: int, rest: int) -> float:
+    """Value of a setting that may follow the number of classes, as the weights of Wu et al. (2019) do."""
+    return part / (part + rest) if setting == "adaptive" else setting
 
 
 class Genifer(Method):
@@ -182,8 +191,9 @@ class Genifer(Method):
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted distillation terms, as the published code does."""
+        weight = _share(self.settings.distillation_weight, self.data.n_old, self.data.n_new)
         return (
-            self.settings.distillation_weight * losses["distillation"]
+            weight * losses["distillation"]
             + self.settings.feature_distillation_weight * losses["feature_distillation"]
         )
 
@@ -234,6 +244,7 @@ def replay_losses(
             distillation = logit_distance(old.replay_logits, new.replay_logits, squared)
 
     logits, n_old = new.image_logits, old.image_logits.shape[1]
+    n_new = logits.shape[1] - n_old
     if settings.cross_entropy_classes == "new":
         logits, labels = logits[:, n_old:], labels - n_old
     elif settings.output_distillation == "KD":
@@ -253,8 +264,8 @@ def replay_losses(
             old.image_features, new.image_features, settings.feature_distillation_norm
         )
     loss = (
-        settings.cross_entropy_weight * cross_entropy
-        + settings.distillation_weight * distillation
+        _share(settings.cross_entropy_weight, n_new, n_old) * cross_entropy
+        + _share(settings.distillation_weight, n_old, n_new) * distillation
         + settings.feature_distillation_weight * of_features
     )
     return {

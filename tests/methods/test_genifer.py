@@ -149,3 +149,18 @@ def test_cross_entropy_of_new_classes_alone(chain: Chain) -> None:
         touched[classes] = new.head.bias.grad != 0
     assert touched["all"].all()
     assert touched["new"].tolist() == [False] * 4 + [True] * 3
+
+
+def test_adaptive_weights_follow_the_classes(chain: Chain) -> None:
+    """Four old classes and three new ones: 3/7 of the cross-entropy, 4/7 of the distillation."""
+    old, new = (load_classifier(chain.classifier, CPU).network for _ in range(2))
+    new.grow(3)
+    settings = genifer_settings(
+        cross_entropy_weight="adaptive", distillation_weight="adaptive", feature_distillation_weight=0
+    )
+    labels = torch.tensor([4, 5, 6])
+    losses = replay_losses(
+        new.train(), old.train(), torch.randn(5, 1, 8, 8), torch.randn(3, 1, 8, 8), labels, settings
+    )
+    expected = (3 * losses["cross_entropy"] + 4 * losses["distillation"]) / 7
+    torch.testing.assert_close(losses["loss"], expected)
