@@ -4,6 +4,7 @@
 # make settings   write config/config.yaml from the defaults of all settings
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
 # make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
+# make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
 # make chart      draw the README's chart of the rules from the workflow
 # make pictures   run the demo and take the README's pictures from it; includes make chart
@@ -15,7 +16,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures chart report budgets
+.PHONY: demo record test test-slow lint format settings pictures chart report budgets ablations
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,6 +58,9 @@ format: $(INSTALLED)
 
 budgets: $(INSTALLED)
 	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
+
+ablations: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/ablations.yaml
 
 pictures: demo chart
 	mkdir -p docs/images

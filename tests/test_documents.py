@@ -48,7 +48,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
     (r"make (test|test-slow|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
-    (r"make budgets .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
+    (r"make (budgets|ablations) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
