@@ -6,6 +6,7 @@
 # make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
+# make tables     write the documents' tables of results anew from docs/measured
 # make chart      draw the README's chart of the rules from the workflow
 # make pictures   run the demo and take the README's pictures from it; includes make chart
 PYTHON ?= python3
@@ -16,7 +17,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures chart report budgets ablations
+.PHONY: demo record test test-slow lint format settings pictures chart report budgets ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -66,6 +67,9 @@ pictures: demo chart
 	mkdir -p docs/images
 	cp results/quickstart/plots/accuracy.png docs/images/quickstart_accuracy.png
 	cp results/quickstart/plots/replay_genifer_seed_0_task_2.png docs/images/quickstart_replay.png
+
+tables: $(INSTALLED)
+	$(RUN) pytest --quiet tests/test_documents.py -k tables --write-tables
 
 chart: $(INSTALLED)
 	$(RUN) pytest --quiet tests/test_documents.py -k chart --write-chart

@@ -23,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="record the results of jobs whose version was raised",
     )
     parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
+    parser.addoption(
+        "--write-tables", action="store_true", help="write the documents' tables of results anew"
+    )
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from snakemake.cli import get_argument_parser
 from support.commands import ROOT, call
 from support.data_files import write_class_folders, write_npz
 from support.documents import Document, anchors, commands, documents, given_files, links, scripts
+from support.measured import with_current_tables
 from support.published_code import published_states, write_published_config
 from support.rule_graph import README_CHART, chart
 
@@ -211,6 +212,17 @@ def test_the_chart_of_the_rules_is_that_of_the_workflow(pytestconfig: pytest.Con
             temporary.write_text(README_CHART.sub(lambda _: current, text, count=1))
     else:
         assert drawn[0] == current, "the rules have changed; draw the chart anew: make chart"
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
+def test_tables_show_the_recorded_results(document: Document, pytestconfig: pytest.Config) -> None:
+    text = document.path.read_text()
+    current = with_current_tables(text)
+    if pytestconfig.getoption("--write-tables") and text != current:
+        with atomic_write(document.path) as temporary:
+            temporary.write_text(current)
+    else:
+        assert text == current, "docs/measured/ has other results; write the tables anew: make tables"
 
 
 def test_the_page_on_methods_shows_the_example() -> None:

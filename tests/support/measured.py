@@ -1,0 +1,72 @@
+"""Tables in the documents that show recorded results: docs/measured/<run>/ has a run's own tables.
+
+In a document ``<!-- measured: KIND of RUN -->`` stands before such a table.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from genifer.evaluation.tables import with_deviation
+from support.commands import ROOT
+
+MEASURED = ROOT / "docs" / "measured"
+TABLE = re.compile(r"(?<=<!-- measured: )(\w+) of ([\w.-]+) -->\n+((?:\|.*\n)*)\n*")
+METRICS = {
+    "average_incremental_accuracy": "average incremental",
+    "average_incremental_accuracy_with_first_task": "with first task",
+    "final_accuracy": "final",
+    "forgetting": "forgetting",
+}
+
+
+def with_current_tables(text: str) -> str:
+    """A document with its tables of recorded results made anew."""
+    return TABLE.sub(lambda found: f"{found[1]} of {found[2]} -->\n\n{table(found[1], found[2])}\n", text)
+
+
+def table(kind: str, run: str) -> str:
+    """One table: ``summary``, ``brief`` or ``tasks``."""
+    folder = MEASURED / run
+    rows = {"summary": _summary, "brief": _brief, "tasks": _tasks}[kind](folder)
+    header, *body = rows
+    lines = [header, ["---"] * len(header), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _summary(folder: Path, names: tuple[str, ...] = tuple(METRICS)) -> list[list[str]]:
+    """All metrics of each method in %, and the minutes of its trainings per seed."""
+    summary, minutes = pd.read_csv(folder / "summary.csv"), _minutes(folder)
+    rows = [["method", *(METRICS[name] for name in names), "minutes"]]
+    for row in summary.to_dict("records"):
+        metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in names]
+        rows.append([str(row["method"]), *metrics, f"{minutes[str(row['method'])]:.0f}"])
+    return rows
+
+
+def _brief(folder: Path) -> list[list[str]]:
+    """The metrics that say most."""
+    return _summary(folder, ("average_incremental_accuracy", "final_accuracy"))
+
+
+def _tasks(folder: Path) -> list[list[str]]:
+    """Accuracy in % on all classes so far, after each task."""
+    table = pd.read_csv(folder / "accuracy.csv")
+    counts = table.groupby(["method", "seed", "after_task"], sort=False)[["n_classes", "n_test", "n_correct"]]
+    total = counts.sum().reset_index()
+    total["accuracy"] = total["n_correct"] / total["n_test"]
+    classes = total.groupby("after_task")["n_classes"].first()
+    rows = [["method", *(f"{count} classes" for count in classes)]]
+    for method, own in total.groupby("method", sort=False):
+        of_task = own.groupby("after_task")["accuracy"]
+        means, stds = of_task.mean(), of_task.std()
+        rows.append([str(method), *(with_deviation(means[task], stds[task]) for task in classes.index)])
+    return rows
+
+
+def _minutes(folder: Path) -> dict[str, float]:
+    budget = pd.read_csv(folder / "budget.csv")
+    return {str(method): float(own["minutes"].mean()) for method, own in budget.groupby("method")}
