@@ -20,16 +20,15 @@ from genifer.registry import RESERVED, Registry, registry
 from genifer.settings import (
     ClassifierSettings,
     DiscriminatorSettings,
-    FrozenSettings,
     GanSettings,
     GeneratorSettings,
+    MethodSettings,
     PositiveFloat,
     PositiveInt,
     PretrainClassifierSettings,
     PretrainGanSettings,
     Settings,
     TrainGanSettings,
-    TrainingSettings,
 )
 
 Tracker = Literal["tensorboard", "dvclive", "mlflow"]
@@ -234,7 +233,7 @@ class Variant:
     own: Mapping[str, Any]
 
     @property
-    def block(self) -> TrainingSettings | FrozenSettings:
+    def block(self) -> MethodSettings:
         """The method's block of settings."""
         return self.settings.of_method(self.method)
 
@@ -275,10 +274,10 @@ class RunSettings(Settings):
         """The methods and data sets that the run can name."""
         return registry_of(self.plugins)
 
-    def of_method(self, method: type[Method]) -> TrainingSettings | FrozenSettings:
+    def of_method(self, method: type[Method]) -> MethodSettings:
         """A method's block."""
         block = getattr(self, method.name)
-        assert isinstance(block, TrainingSettings | FrozenSettings)
+        assert isinstance(block, MethodSettings)
         return block
 
     @property

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 import genifer.data.sets
 import genifer.methods
@@ -22,7 +22,7 @@ from genifer.data.dataset import Dataset
 from genifer.errors import GeniferError
 from genifer.methods.method import Method
 from genifer.plugins import Found, classes_in_file, classes_of_packages
-from genifer.settings import FrozenSettings, TrainingSettings
+from genifer.settings import MethodSettings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = frozenset({"classifier", "data", "gan", "shared"})
@@ -110,7 +110,7 @@ def _all(plugins: tuple[Path, ...]) -> Iterator[Found]:
             module = importlib.import_module(f"{package.__name__}.{module_info.name}")
             for value in vars(module).values():
                 own = isinstance(value, type) and value.__module__ == module.__name__
-                if own and issubclass(value, base) and value is not base:
+                if own and issubclass(value, base) and "name" in vars(value):
                     yield Found(value, "part of genifer", None)
     yield from classes_of_packages("genifer.methods")
     yield from classes_of_packages("genifer.datasets")
@@ -149,7 +149,7 @@ def _check_name(found: Found, reserved: frozenset[str]) -> None:
         )
 
 
-BASES = (TrainingSettings, FrozenSettings)
+BASES: tuple[type[BaseModel], ...] = get_args(MethodSettings)
 """Of a method's settings."""
 
 
@@ -169,8 +169,8 @@ def _check_method(found: Found, reserved: frozenset[str]) -> None:
     where = f"{found.source}: {found.cls.__name__}.Settings"
     if not (isinstance(settings, type) and issubclass(settings, BASES)):
         raise GeniferError(
-            f"{where} must be a class derived from genifer.methods.TrainingSettings, or from "
-            "FrozenSettings for a method that trains nothing"
+            f"{where} must be a class derived from genifer.methods.TrainingSettings, from HeadSettings for a "
+            "method that trains the head on features, or from FrozenSettings for one that trains nothing"
         )
     base = next(base for base in BASES if issubclass(settings, base))
     for name, field in base.model_fields.items():

@@ -126,6 +126,16 @@ class TrainingSettings(Settings):
     optimizer: OptimizerSettings = RADAM
 
 
+class HeadSettings(Settings):
+    """Settings of methods that train the head alone after the first task, on features of images."""
+
+    frozen_stages: ClassVar[int] = 5
+    frozen_batch_norm: ClassVar[bool] = True
+    steps: PositiveInt = Field(5_000, description="optimizer steps per task")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="features per step")
+    optimizer: OptimizerSettings = OptimizerSettings(name="adam", learning_rate=1e-3, weight_decay=0)
+
+
 class FrozenSettings(Settings):
     """Settings of methods that train no weights after the first task."""
 
@@ -134,6 +144,10 @@ class FrozenSettings(Settings):
     batch_size: Annotated[int, Field(ge=2)] = Field(
         500, description="images per pass; does not change results"
     )
+
+
+MethodSettings = TrainingSettings | HeadSettings | FrozenSettings
+"""What a method's settings derive from."""
 
 
 class PretrainClassifierSettings(TrainingSettings):

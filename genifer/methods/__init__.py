@@ -4,9 +4,9 @@ A plugin imports what it needs from here: ``from genifer.methods import Batch, M
 """
 
 from genifer.methods.method import Batch, Method
-from genifer.settings import FrozenSettings, TrainingSettings
+from genifer.settings import FrozenSettings, HeadSettings, TrainingSettings
 
 PAPER = ("genifer", "finetune", "joint")
 """The default of ``methods``: the paper's method between its bounds."""
 
-__all__ = ["PAPER", "Batch", "FrozenSettings", "Method", "TrainingSettings"]
+__all__ = ["PAPER", "Batch", "FrozenSettings", "HeadSettings", "Method", "TrainingSettings"]

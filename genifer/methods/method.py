@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from genifer.settings import FrozenSettings, TrainingSettings
+from genifer.settings import MethodSettings, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     """What one step trains on.
 
     Attributes:
-        images: (n, channels, size, size), float, normalised and augmented, of the task's classes.
+        images: (n, channels, size, size), float, normalised and augmented, of the task's classes; or
+            features (n, dim) that the method's `losses` expect.
         labels: (n,), int64, positions in the class order.
         replay: (m, ...), samples of old classes from a generator; None for methods without one.
     """
@@ -69,7 +70,7 @@ class Method:
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    Settings: ClassVar[type[TrainingSettings | FrozenSettings]] = TrainingSettings
+    Settings: ClassVar[type[MethodSettings]] = TrainingSettings
     images: ClassVar[Literal["task", "so_far"]] = "task"
     first_task: ClassVar[Literal["shared", "memory", "own"]] = "shared"
     uses_gan: ClassVar[bool] = False
@@ -90,9 +91,7 @@ class Method:
     teacher: Classifier
     generator: Generator
 
-    def __init__(
-        self, settings: TrainingSettings | FrozenSettings, classifier: Classifier, memory: dict[str, Tensor]
-    ) -> None:
+    def __init__(self, settings: MethodSettings, classifier: Classifier, memory: dict[str, Tensor]) -> None:
         self.settings = settings
         self.classifier = classifier
         self.memory = memory

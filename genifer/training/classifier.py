@@ -14,7 +14,7 @@ from genifer.data.batches import Normalization, ShuffledBatches, TaskData, load_
 from genifer.errors import GeniferError
 from genifer.methods.method import Batch, Method
 from genifer.nn.classifier import Classifier
-from genifer.settings import ClassifierSettings, FrozenSettings, TrainingSettings
+from genifer.settings import ClassifierSettings, MethodSettings, TrainingSettings
 from genifer.training.checkpoints import (
     TrainedClassifier,
     load_classifier,
@@ -45,7 +45,7 @@ def pretrain_classifier(
 def train_task(
     job: Job,
     method: type[Method],
-    settings: TrainingSettings | FrozenSettings,
+    settings: MethodSettings,
     network: ClassifierSettings,
     data_paths: Sequence[Path],
     old_classifier_path: Path | None,
@@ -176,9 +176,10 @@ class ClassifierTraining:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the method's losses under autocast."""
-        images = batch.images.contiguous(memory_format=torch.channels_last)
+        if batch.images.dim() == 4:
+            batch = batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
         with self.learner.job.autocast():
-            return self.learner.losses(batch._replace(images=images))
+            return self.learner.losses(batch)
 
 
 class _Prepared:

@@ -1,0 +1,107 @@
+"""FeCAM (Goswami et al., 2023): Mahalanobis distances to class means on frozen features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from genifer.methods.frozen import FrozenExtractor
+from genifer.settings import FrozenSettings, Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FecamSettings(FrozenSettings):
+    """Settings of the distances."""
+
+    exponent: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="every feature is raised to this power (Tukey's transformation); 1: left as it is"
+    )
+    covariance: Literal["class", "common"] = Field(
+        "class", description="covariance of each class, or the mean of all classes' for all"
+    )
+    variance_shrinkage: Weight = Field(
+        1.0, description="so many times the mean variance is added to the variances"
+    )
+    covariance_shrinkage: Weight = Field(
+        1.0, description="so many times the mean covariance is added to the covariances"
+    )
+
+
+class Fecam(FrozenExtractor):
+    """Frozen extractor: nearest class mean by Mahalanobis distances, with each class's covariance.
+
+    FeCAM of Goswami et al. (2023, section 3): features are transformed by a power, covariances are shrunk and
+    normalised to correlations. It keeps a mean and a matrix per class, or one matrix for all.
+    """
+
+    name = "fecam"
+    version = 1
+    Settings = FecamSettings
+    settings: FecamSettings
+
+    def features(self, images: Tensor) -> Tensor:
+        """Transformed pooled features (n, features); they are means after a ReLU, so never negative."""
+        return super().features(images) ** self.settings.exponent
+
+    def finish(self) -> dict[str, Tensor]:
+        """Add the means and inverse covariances of the task's classes."""
+        import torch
+
+        features, labels = self.features_of_task()
+        memory = {"means": self.means_so_far(features, labels)}
+        covariances = [_covariance(features[labels == label]) for label in self.new_classes()]
+        if self.settings.covariance == "class":
+            inverses = [
+                self.inverse(covariance, f"of class {self.data.class_names[label]}")
+                for label, covariance in zip(self.new_classes(), covariances, strict=True)
+            ]
+            return memory | {"inverses": torch.stack([*self.memory.get("inverses", []), *inverses])}
+        total = torch.stack(covariances).sum(0)
+        if self.memory:
+            total += self.memory["covariance"] * self.data.n_old
+        common = total / (self.data.n_old + self.data.n_new)
+        inverse = self.inverse(common, "that all classes share")
+        return memory | {"covariance": common, "inverses": inverse[None]}
+
+    def inverse(self, covariance: Tensor, of_what: str) -> Tensor:
+        """Shrink a covariance (features, features), normalise it, and invert it.
+
+        Raises:
+            GeniferError: it is singular.
+        """
+        import torch
+
+        from genifer.errors import GeniferError
+
+        settings, dim = self.settings, len(covariance)
+        variances = covariance.diagonal()
+        others = (covariance.sum() - variances.sum()) / max(dim * (dim - 1), 1)
+        shrunk = covariance + settings.covariance_shrinkage * others
+        diagonal = variances + settings.variance_shrinkage * variances.mean()
+        shrunk.diagonal().copy_(diagonal)
+        scale = diagonal.sqrt()
+        factor, failed = torch.linalg.cholesky_ex(shrunk / (scale[:, None] * scale))
+        if failed or not factor.isfinite().all():
+            raise GeniferError(
+                f"fecam.variance_shrinkage: {settings.variance_shrinkage} leaves the covariance {of_what} "
+                f"singular ({dim} features); raise it, or share one covariance (fecam.covariance: common)"
+            )
+        return torch.cholesky_inverse(factor).float()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Negative squared Mahalanobis distances to the means of the classes."""
+        import torch
+
+        off = self.features(images)[:, None] - self.memory["means"]
+        inverses = self.memory["inverses"].expand(off.shape[1], -1, -1)
+        return -torch.einsum("ncd,cde,nce->nc", off, inverses, off)
+
+
+def _covariance(features: Tensor) -> Tensor:
+    """Covariance (features, features) of a class, in double precision; zero for a single image."""
+    import torch
+
+    return torch.cov(features.double().T, correction=min(len(features) - 1, 1))
