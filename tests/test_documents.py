@@ -61,7 +61,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml( (ewc|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
+    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
@@ -227,9 +227,9 @@ def test_tables_show_the_recorded_results(document: Document, pytestconfig: pyte
 
 def test_the_page_on_methods_shows_the_example() -> None:
     page = document_named("docs/add-a-method.md")
-    example = (ROOT / "docs" / "examples" / "ewc.py").read_text()
+    example = (ROOT / "docs" / "examples" / "mas.py").read_text()
     assert example in [block.text for block in page.blocks], (
-        "copy docs/examples/ewc.py to docs/add-a-method.md"
+        "copy docs/examples/mas.py to docs/add-a-method.md"
     )
 
 

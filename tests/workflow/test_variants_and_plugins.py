@@ -52,15 +52,15 @@ def test_plugins_of_a_user(tmp_path: Path) -> None:
     """A method and a data set in one file each, outside the checkout: run, compared, reported; then edited."""
     user, clone = tmp_path / "user", make_clone(tmp_path / "clone")
     user.mkdir()
-    for name in ("ewc.py", "npz_dataset.py"):
+    for name in ("mas.py", "npz_dataset.py"):
         shutil.copy(ROOT / "docs" / "examples" / name, user / f"my_{name}")
     write_npz(user / "cells.npz")
     before = {path: path.read_bytes() for path in clone.rglob("*.*") if path.is_file()}
     run_file = write(
         clone,
-        plugins=[str(user / "my_ewc.py"), str(user / "my_npz_dataset.py")],
-        methods={"finetune": {}, "ewc": {}, "strict": {"method": "ewc", "ewc": {"strength": 1e4}}},
-        ewc={"steps": 3},
+        plugins=[str(user / "my_mas.py"), str(user / "my_npz_dataset.py")],
+        methods={"finetune": {}, "mas": {}, "strict": {"method": "mas", "mas": {"strength": 1e4}}},
+        mas={"steps": 3},
         data={"dataset": "npz", "archive": str(user / "cells.npz")},
         scenario={"tasks": [2, 3], "class_order": "sorted"},
         runtime={"device": "cpu", "threads": 1},
@@ -71,12 +71,12 @@ def test_plugins_of_a_user(tmp_path: Path) -> None:
 
     results = clone / "results" / "quickstart"
     summary = pd.read_csv(results / "summary.csv")
-    assert summary["method"].tolist() == ["finetune", "ewc", "strict"]
-    assert {path.stem for path in (results / "metrics").iterdir()} == {"finetune", "ewc", "strict"}
-    training = results / "jobs" / "seed_0" / "ewc" / "task_1" / "train_ewc"
+    assert summary["method"].tolist() == ["finetune", "mas", "strict"]
+    assert {path.stem for path in (results / "metrics").iterdir()} == {"finetune", "mas", "strict"}
+    training = results / "jobs" / "seed_0" / "mas" / "task_1" / "train_mas"
     assert "penalty" in pd.read_csv(training / "metrics.csv").columns
     assert "3 steps" in (training / "log.txt").read_text()
-    for name in ("confusion_strict", "training_ewc", "forgotten_classes_ewc"):
+    for name in ("confusion_strict", "training_mas", "forgotten_classes_mas"):
         with Image.open(results / "plots" / f"{name}.png") as image:
             assert min(image.size) > 80
     assert call(["snakemake", "--configfile", run_file, "--report", "report.html"], clone).returncode == 0
@@ -84,10 +84,10 @@ def test_plugins_of_a_user(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
     assert planned(clone, run_file) == set()
-    with (user / "my_ewc.py").open("a") as file:
+    with (user / "my_mas.py").open("a") as file:
         file.write("# An edit.\n")
     jobs = planned(clone, run_file)
-    assert {job.split()[0] for job in trained(jobs)} == {"train_ewc"}
+    assert {job.split()[0] for job in trained(jobs)} == {"train_mas"}
     assert "prepare_data" not in jobs
     assert not any("finetune" in job for job in jobs)
     with (user / "my_npz_dataset.py").open("a") as file:
@@ -116,12 +116,12 @@ def test_a_mistake_stops_the_run_before_it_starts(
 
 
 def test_what_settings_shows_of_a_plugin(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "examples" / "ewc.py", tmp_path / "mine.py")
+    shutil.copy(ROOT / "docs" / "examples" / "mas.py", tmp_path / "mine.py")
     run_file = write(tmp_path, plugins=["mine.py"])
     shown = call(["genifer", "settings", "--config", run_file], tmp_path).stdout
-    assert yaml.safe_load(shown)["ewc"]["strength"] == 100.0
+    assert yaml.safe_load(shown)["mas"]["strength"] == 1.0
     schema = json.loads(call(["genifer", "settings", "--config", run_file, "--schema"], tmp_path).stdout)
-    assert "ewc" in schema["properties"]
+    assert "mas" in schema["properties"]
     assert (
         "Elastic weight consolidation" in call(["genifer", "methods", "--config", run_file], tmp_path).stdout
     )

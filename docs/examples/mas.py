@@ -1,4 +1,4 @@
-"""Elastic weight consolidation (Kirkpatrick et al., 2017, equation 3), a method in one file."""
+"""Memory aware synapses (Aljundi et al., 2018, section 4), a method in one file."""
 
 import torch
 from pydantic import Field
@@ -6,13 +6,13 @@ from pydantic import Field
 from genifer.methods import Method, TrainingSettings
 
 
-class Ewc(Method):
-    """Elastic weight consolidation: new images only; weights that mattered for old tasks change little."""
+class Mas(Method):
+    """Memory aware synapses: new images only; weights that old outputs are sensitive to change little."""
 
     class Settings(TrainingSettings):
-        strength: float = Field(100.0, ge=0, description="weight of the penalty")
+        strength: float = Field(1.0, ge=0, description="weight of the penalty")
 
-    name = "ewc"
+    name = "mas"
     first_task = "memory"
 
     def weights(self):
@@ -24,7 +24,7 @@ class Ewc(Method):
         for name, weight in self.weights().items():
             old, importance = self.memory[f"old.{name}"], self.memory[f"importance.{name}"]
             penalty += (importance * (weight[: len(old)] - old).square()).sum()
-        return scalars | {"loss": scalars["loss"] + self.settings.strength / 2 * penalty, "penalty": penalty}
+        return scalars | {"loss": scalars["loss"] + self.settings.strength * penalty, "penalty": penalty}
 
     def finish(self):
         memory, weights = {}, self.weights()
@@ -33,8 +33,8 @@ class Ewc(Method):
             if (before := self.memory.get(f"importance.{name}")) is not None:
                 importance[: len(before)] = before  # the head has grown since
             memory |= {f"old.{name}": weight, f"importance.{name}": importance}
-        for images, labels in self.ordered_batches():
-            loss = torch.nn.functional.cross_entropy(self.classifier(images), labels)
-            for name, gradient in zip(weights, torch.autograd.grad(loss, weights.values()), strict=True):
-                memory[f"importance.{name}"] += gradient.square() * len(labels) / len(self.data.labels)
+        for images, _ in self.ordered_batches():
+            length = self.classifier(images).square().sum() / len(self.data.images)
+            for name, gradient in zip(weights, torch.autograd.grad(length, weights.values()), strict=True):
+                memory[f"importance.{name}"] += gradient.abs()
         return memory

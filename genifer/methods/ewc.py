@@ -1,0 +1,79 @@
+"""Elastic weight consolidation (Kirkpatrick et al., 2017) in its online form (Schwarz et al., 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from genifer.methods.method import Batch, Method
+from genifer.settings import Fraction, PositiveInt, TrainingSettings, Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PER_PASS = 16
+"""Images whose gradients are held at once; each is as large as the classifier."""
+
+
+class EwcSettings(TrainingSettings):
+    """Settings of elastic weight consolidation."""
+
+    strength: Weight = Field(100.0, description="weight of the penalty")
+    decay: Fraction = Field(1.0, description="factor of the old importances when those of a task are added")
+    importance_images: PositiveInt = Field(
+        1_000, description="images of each task, at most, on which importances are estimated"
+    )
+
+
+class Ewc(Method):
+    """Elastic weight consolidation: new images only; weights that mattered for old tasks change little.
+
+    Equation 3 of Kirkpatrick et al. (2017) with one penalty for all old tasks, around the weights after the
+    last one (Schwarz et al., 2018, section 4). Importances are the mean squared gradients of the
+    log-likelihood of single images' labels. The head's rows of new classes are free.
+    """
+
+    name = "ewc"
+    version = 1
+    Settings = EwcSettings
+    first_task = "memory"
+    settings: EwcSettings
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy, and the distance to the old weights, each weighted by its importance."""
+        import torch
+
+        scalars = super().losses(batch)
+        penalty = torch.zeros_like(scalars["loss"])
+        for name, weight in self.classifier.named_parameters():
+            old, importance = self.memory[f"old.{name}"], self.memory[f"importance.{name}"]
+            penalty += (importance * (weight[: len(old)] - old).square()).sum()
+        return scalars | {"loss": scalars["loss"] + self.settings.strength / 2 * penalty, "penalty": penalty}
+
+    def finish(self) -> dict[str, Tensor]:
+        """Keep the weights, and add their importances for the task to the old ones."""
+        import torch
+        import torch.nn.functional as F
+        from torch.func import functional_call, grad, vmap
+
+        weights = {name: weight.detach() for name, weight in self.classifier.named_parameters()}
+
+        def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            logits = functional_call(self.classifier, weights, (image[None],))
+            return F.cross_entropy(logits, label[None])
+
+        gradients = vmap(grad(loss), in_dims=(None, 0, 0))
+        order = torch.randperm(len(self.data.labels), generator=self.rng, device=self.data.labels.device)
+        chosen = order[: self.settings.importance_images]
+        importances = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for name, importance in importances.items():
+            if (before := self.memory.get(f"importance.{name}")) is not None:
+                importance[: len(before)] = self.settings.decay * before  # the head has grown since
+        for rows in chosen.split(PER_PASS):
+            images = self.normalize(self.data.images[rows])
+            for name, of_images in gradients(weights, images, self.data.labels[rows]).items():
+                importances[name] += of_images.square().sum(0) / len(chosen)
+        return {f"old.{name}": weight for name, weight in weights.items()} | {
+            f"importance.{name}": importance for name, importance in importances.items()
+        }
