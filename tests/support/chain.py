@@ -65,6 +65,20 @@ class Chain:
         )
         return later.output / "classifier.safetensors"
 
+    def learn_first_task(self, method: str, settings: RunSettings, folder: Path) -> Path:
+        """Leave a method's memory of task 0."""
+        first, of_run = job(f"train_{method}", 0, folder), settings.registry.method(method)
+        classifier_training.train_task(
+            first,
+            of_run,
+            settings.of_method(of_run),
+            settings.classifier,
+            [self.data(0)],
+            self.classifier,
+            None,
+        )
+        return first.output / "classifier.safetensors"
+
     def train_gan(self, settings: RunSettings, folder: Path, classifier: Path, old_gan: Path) -> Path:
         later = job("train_gan", 1, folder)
         gan_training.train_gan(later, settings.gan, settings.train_gan, [self.data(1)], classifier, old_gan)

@@ -1,0 +1,114 @@
+"""Stored images of old classes (Rebuffi et al., 2017): what the rule against stored samples costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from genifer.methods.lwf import Lwf, LwfSettings
+from genifer.settings import PositiveInt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ExemplarsSettings(LwfSettings):
+    """Settings of the training with stored images."""
+
+    per_class: PositiveInt = Field(20, description="stored images of each class")
+    nearest_mean: bool = Field(
+        True, description="classify by the nearest mean of the stored images' features, not by the head"
+    )
+
+
+class Exemplars(Lwf):
+    """Stored images of each old class beside the new ones; the teacher's outputs on all are kept.
+
+    iCaRL of Rebuffi et al. (2017): herding chooses the images (algorithm 4), the nearest mean of their
+    normalised features classifies (algorithm 1). Losses are those of `Lwf`, softmax ones, in place of the
+    binary ones of algorithm 3, because methods share the first classifier. Left out: a total budget of
+    images that all classes share. It stores images, which all other methods but joint do without.
+    """
+
+    name = "exemplars"
+    version = 1
+    Settings = ExemplarsSettings
+    first_task = "memory"
+    stores_exemplars = True
+    settings: ExemplarsSettings
+
+    def setup(self) -> None:
+        """Draw batches from the task's images and the stored ones together."""
+        import torch
+
+        from genifer.data.batches import ShuffledBatches
+
+        images = torch.cat([self.data.images, self.memory["images"]])
+        labels = torch.cat([self.data.labels, self.memory["labels"]])
+        together = dataclasses.replace(self.data, images=images, labels=labels)
+        self.batches = ShuffledBatches(together, self.settings.batch_size, self.rng)
+
+    def finish(self) -> dict[str, Tensor]:
+        """Store images of the task's classes, and the means of all stored images' features."""
+        import torch
+
+        images, labels = [], []
+        for label in range(self.data.n_old, self.data.n_old + self.data.n_new):
+            of_class = self.data.images[self.data.labels == label]
+            chosen = herd(self.directions(of_class), self.settings.per_class)
+            images.append(of_class[chosen])
+            labels.append(torch.full_like(chosen, label))
+        stored = torch.cat([*([self.memory["images"]] if self.memory else []), *images])
+        of_stored = torch.cat([*([self.memory["labels"]] if self.memory else []), *labels])
+        directions = self.directions(stored)
+        means = [directions[of_stored == label].mean(0) for label in range(int(of_stored.max()) + 1)]
+        return {"images": stored, "labels": of_stored, "means": torch.stack(means)}
+
+    def directions(self, images: Tensor) -> Tensor:
+        """Pooled features (n, features) of pixels (n, channels, size, size), at unit length."""
+        import torch
+
+        with torch.no_grad():
+            return torch.cat([self._directions(self.normalize(some)) for some in images.split(500)])
+
+    def _directions(self, images: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
+        from genifer.nn.stages import POOLED
+
+        return F.normalize(self.classifier.features(images, POOLED).float(), dim=1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Negative distances to the means of stored images, or the head's outputs."""
+        import torch
+        import torch.nn.functional as F
+
+        if not self.settings.nearest_mean:
+            return self.classifier(images)
+        return -torch.cdist(self._directions(images), F.normalize(self.memory["means"], dim=1))
+
+
+def herd(features: Tensor, count: int) -> Tensor:
+    """Choose rows, one after the other, so that the mean of those chosen stays close to that of all.
+
+    Args:
+        features: (n, dim).
+        count: how many; all if there are fewer.
+
+    Returns:
+        (min(count, n),), rows in the order of their choice.
+    """
+    import torch
+
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    left = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    chosen = []
+    for position in range(min(count, len(features))):
+        distances = (mean - (total + features) / (position + 1)).norm(dim=1)
+        row = distances.masked_fill(~left, torch.inf).argmin()
+        total = total + features[row]
+        left[row] = False
+        chosen.append(row)
+    return torch.stack(chosen)
