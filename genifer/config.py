@@ -294,11 +294,11 @@ class RunSettings(Settings):
         own = self.stated_variants()[label]
         blocks = {name: value for name, value in own.items() if name != "method"}
         method = self.registry.method(str(own.get("method", label)))
-        settings = self
-        if blocks:
-            changed = merged({name: getattr(self, name).model_dump() for name in blocks}, blocks)
+        settings, changes = self, merged(method.blocks, blocks)
+        if changes:
+            changed = merged({name: getattr(self, name).model_dump() for name in changes}, changes)
             settings = self.model_copy(
-                update={name: type(getattr(self, name)).model_validate(changed[name]) for name in blocks}
+                update={name: type(getattr(self, name)).model_validate(changed[name]) for name in changes}
             )
         return Variant(label, method, settings, blocks)
 

@@ -37,6 +37,8 @@ def refuse_other_blocks(label: str, own: Mapping[str, Any], registry: Registry) 
     """Refuse blocks that cannot differ between the variants of a run."""
     method = registry.method(str(own.get("method", label)))
     allowed = ("method", *VARIANT_BLOCKS, method.name)
+    for name in set(method.blocks) - set(allowed):
+        raise ValueError(f"{name} cannot differ between methods of a run, but {method.name} changes it")
     for name, value in own.items():
         if name not in allowed:
             raise ValueError(

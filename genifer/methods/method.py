@@ -6,7 +6,7 @@ read whenever settings are, so it imports PyTorch inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from genifer.settings import MethodSettings, TrainingSettings
@@ -30,11 +30,13 @@ class Batch(NamedTuple):
             features (n, dim) that the method's `losses` expect.
         labels: (n,), int64, positions in the class order.
         replay: (m, ...), samples of old classes from a generator; None for methods without one.
+        replay_labels: (m,), int64, the classes that the generator was asked for.
     """
 
     images: Tensor
     labels: Tensor
     replay: Tensor | None = None
+    replay_labels: Tensor | None = None
 
 
 class Method:
@@ -54,6 +56,8 @@ class Method:
         uses_gan: it needs a GAN, which is trained after each task but the last.
         uses_teacher: it needs the classifier of the task before, frozen.
         stores_exemplars: its memory may hold images. Every table says so.
+        blocks: settings of other blocks that it changes, as a variant in a run file does, such as
+            ``{"gan": {"matching_stage": 0}}``. What the run file says of the variant comes on top.
 
     Attributes:
         settings: an object of ``Settings``.
@@ -76,6 +80,7 @@ class Method:
     uses_gan: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
     stores_exemplars: ClassVar[bool] = False
+    blocks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     source_hash: ClassVar[str | None] = None
     """Of a plugin's file; set when it is registered."""
 
