@@ -70,6 +70,25 @@ def summary(
     print_summary(RESULTS / (run or load_settings(config).run))  # type: ignore[arg-type]
 
 
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of finished runs, or folders.")],
+    reference: Annotated[
+        str, o.option("--reference", "Method that the others are compared with.")
+    ] = "genifer",
+    output: Annotated[Path, o.option("--output", "Folder for the files.")] = Path("comparison"),
+    results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
+) -> None:
+    """Compare methods of finished runs in one table and one figure.
+
+    Writes comparison.csv, .md, .tex, .pdf and .svg.
+    """
+    from genifer.report.comparison import write_comparison
+
+    folders = [Path(run) if (Path(run) / "accuracy.csv").exists() else results / run for run in runs]
+    typer.echo(write_comparison(list(dict.fromkeys(folders)), reference, output))
+    typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg")
+
+
 def record(config: o.RunFile) -> None:
     """Record a finished run with DVC."""
     from genifer.provenance.dvc import record_run
@@ -77,4 +96,4 @@ def record(config: o.RunFile) -> None:
     record_run(config)
 
 
-COMMANDS = {"Runs": (check, doctor, watch, summary, record)}
+COMMANDS = {"Runs": (check, doctor, watch, summary, compare, record)}

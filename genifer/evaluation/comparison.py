@@ -1,0 +1,176 @@
+"""Methods of several runs side by side: means over seeds, and differences in pairs of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import t as student
+
+from genifer.errors import GeniferError
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS
+from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
+from genifer.layout import table_path
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What must be alike before accuracies may be averaged, or compared.
+
+    Attributes:
+        tasks: number of new classes in each task.
+        order: names of all classes, in the order in which they are learned.
+        n_test: test images of each task.
+    """
+
+    tasks: tuple[int, ...]
+    order: tuple[str, ...]
+    n_test: tuple[int, ...]
+
+    @property
+    def scenario(self) -> str:
+        """The tasks as papers write them, such as 50 + 5 x 10."""
+        first, *later = self.tasks
+        repeats = [(size, len(list(group))) for size, group in groupby(later)]
+        if not later or all(size == first for size in later):
+            return f"{len(self.tasks)} x {first}"
+        return " + ".join(
+            [str(first), *(f"{count} x {size}" if count > 1 else str(size) for size, count in repeats)]
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The accuracies of a run, and how they are defined."""
+
+    name: str
+    definition: Definition
+    accuracy: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Group:
+    """The accuracies of all runs with one definition.
+
+    Attributes:
+        title: the scenario, and what else tells the definition from those of other groups.
+        accuracy: as in accuracy.csv.
+    """
+
+    title: str
+    accuracy: pd.DataFrame
+
+
+def read_run(folder: Path) -> Finished:
+    """Read the tables of a finished run.
+
+    Raises:
+        GeniferError: a table is missing or damaged.
+    """
+    accuracy = read_table(Path(table_path(folder, "accuracy")), COLUMNS, needs_rows=True)
+    confusion = read_table(Path(table_path(folder, "confusion")), CONFUSION_COLUMNS, needs_rows=True)
+    tasks = accuracy.drop_duplicates("eval_task").sort_values("eval_task")
+    classes = confusion.drop_duplicates("label").sort_values("label")
+    definition = Definition(
+        tuple(map(int, tasks["n_classes"])), tuple(classes["class_name"]), tuple(map(int, tasks["n_test"]))
+    )
+    return Finished(folder.name, definition, accuracy)
+
+
+def groups_of(runs: Sequence[Finished]) -> list[Group]:
+    """Put runs with the same definition together.
+
+    Raises:
+        GeniferError: two of them have other results of the same method and seed.
+    """
+    by_definition: dict[Definition, list[Finished]] = {}
+    for run in runs:
+        by_definition.setdefault(run.definition, []).append(run)
+    return [
+        Group(_title(definition, own[0].name, list(by_definition)), _together(own))
+        for definition, own in by_definition.items()
+    ]
+
+
+def _title(definition: Definition, run: str, others: Sequence[Definition]) -> str:
+    alike = [other for other in others if other.scenario == definition.scenario]
+    title = f"{definition.scenario} classes"
+    if len({other.order for other in alike}) > 1:
+        title += f", classes of {run}"
+    if len({other.n_test for other in alike if other.order == definition.order}) > 1:
+        title += f", {sum(definition.n_test):,} test images"
+    return title
+
+
+def _together(runs: Sequence[Finished]) -> pd.DataFrame:
+    """All rows once; the same trainings may be part of several runs."""
+    keys = ["method", "seed", "after_task", "eval_task"]
+    rows = pd.concat([run.accuracy.assign(run=run.name) for run in runs], ignore_index=True)
+    rows = rows.drop_duplicates([*keys, "n_correct"])
+    twice = rows[rows.duplicated(keys, keep=False)]
+    if not twice.empty:
+        method, seed = twice.iloc[0]["method"], twice.iloc[0]["seed"]
+        names = ", ".join(dict.fromkeys(twice["run"]))
+        raise GeniferError(
+            f"compare: {names} have other results of '{method}' with seed {seed}, although their definitions "
+            "agree; give the variant another label in one of the run files, or leave a run out"
+        )
+    return rows.drop(columns="run")
+
+
+def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
+    """Summarise each method, and compare it with one of them over the seeds that both have.
+
+    Args:
+        reference: label of the method that others are compared with.
+
+    Returns:
+        Columns scenario, those of `summarize`, n_pairs, and the mean difference in average incremental
+        accuracy with its confidence interval by Student's t: difference, difference_low, difference_high.
+
+    Raises:
+        GeniferError: no run has the reference.
+    """
+    known = dict.fromkeys(str(method) for group in groups for method in group.accuracy["method"])
+    if reference not in known:
+        raise GeniferError(
+            f"--reference: '{reference}' is in none of the runs; there are: {', '.join(known)}"
+        )
+    tables = []
+    for group in groups:
+        table = summarize(group.accuracy)
+        per_seed = average_incremental_accuracy(group.accuracy).pivot_table(
+            index="seed", columns="method", values="accuracy"
+        )
+        differences = [_difference(per_seed, str(method), reference) for method in table["method"]]
+        table.insert(0, "scenario", group.title)
+        tables.append(pd.concat([table, pd.DataFrame(differences)], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _difference(per_seed: pd.DataFrame, method: str, reference: str) -> dict[str, float]:
+    if reference not in per_seed or method not in per_seed or method == reference:
+        return {"n_pairs": 0, "difference": float("nan"), **_interval(pd.Series(dtype=float))}
+    pairs = (per_seed[method] - per_seed[reference]).dropna()
+    return {"n_pairs": len(pairs), "difference": float(pairs.mean()), **_interval(pairs)}
+
+
+def _interval(differences: pd.Series) -> dict[str, float]:
+    """The confidence interval of the mean; none for a single pair."""
+    n = len(differences)
+    if n < 2:
+        return {"difference_low": float("nan"), "difference_high": float("nan")}
+    half = student.ppf((1 + CONFIDENCE) / 2, n - 1) * float(differences.std(ddof=1)) / n**0.5
+    mean = float(differences.mean())
+    return {"difference_low": mean - half, "difference_high": mean + half}
+
+
+METRIC_NAMES = dict(
+    zip(METRICS, ("average incremental", "with first task", "final", "forgetting"), strict=True)
+)
+"""How tables head the columns of the metrics."""

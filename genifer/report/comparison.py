@@ -1,0 +1,162 @@
+"""The comparison of runs as files: CSV, Markdown, LaTeX, and a figure for a paper."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from genifer.config import PlotSettings
+from genifer.evaluation.comparison import METRIC_NAMES, Group, compare, groups_of, read_run
+from genifer.evaluation.tables import incremental_accuracy, with_deviation, write_table
+from genifer.report.plots import legend_below, method_colors, set_style
+from genifer.report.plots.accuracy import MARKERS
+from genifer.runtime.files import atomic_write
+
+# It lists every glyph that it puts into a PDF file.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+COLUMN, PAGE = 3.3, 6.9
+"""Widths of a column and of a page of a paper in inches."""
+
+
+def write_comparison(runs: Sequence[Path], reference: str, output: Path) -> str:
+    """Compare finished runs; writes comparison.csv, .md, .tex, .pdf and .svg.
+
+    Args:
+        runs: their folders.
+        reference: label of the method that others are compared with.
+        output: folder of the files.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        GeniferError: a run's tables are missing or damaged, or the runs cannot be compared.
+    """
+    groups = groups_of([read_run(run) for run in runs])
+    table = compare(groups, reference)
+    figure = _figure(groups)
+    output.mkdir(parents=True, exist_ok=True)
+    write_table(table, output / "comparison.csv", "%.6f")
+    markdown, latex = _markdown(table, reference), _latex(table, reference)
+    for suffix, text in (("md", markdown), ("tex", latex)):
+        with atomic_write(output / f"comparison.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    for suffix in ("pdf", "svg"):
+        with atomic_write(output / f"comparison.{suffix}") as temporary:
+            figure.savefig(
+                temporary, format=suffix, metadata={"CreationDate" if suffix == "pdf" else "Date": None}
+            )
+    plt.close(figure)
+    return markdown
+
+
+def _rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
+    """The cells of the comparison as text, in per cent; the scenario is not among them."""
+    rows = [["method", "seeds", *METRIC_NAMES.values(), f"difference from {reference}"]]
+    for row in table.to_dict("records"):
+        metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in METRIC_NAMES]
+        rows.append([str(row["method"]), str(row["n_seeds"]), *metrics, _difference(row)])
+    return rows
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return ""
+    text = f"{100 * row['difference']:+.1f}"
+    if pd.isna(row["difference_low"]):
+        return text
+    return f"{text} ({100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f})"
+
+
+def _markdown(table: pd.DataFrame, reference: str) -> str:
+    parts = []
+    for scenario, of_scenario in table.groupby("scenario", sort=False):
+        header, *body = _rows(of_scenario, reference)
+        lines = [header, ["---"] * len(header), *body]
+        parts.append(f"{scenario}:\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    return "\n".join(parts) + f"\n{_note(table)}\n"
+
+
+def _note(table: pd.DataFrame) -> str:
+    note = "Accuracies in %, mean +- standard deviation over seeds."
+    if table["difference_low"].notna().any():
+        note += " Differences in average incremental accuracy, in pairs of seeds, with 95 % intervals."
+    return note
+
+
+def _latex(table: pd.DataFrame, reference: str) -> str:
+    def text(cell: str) -> str:
+        escaped = cell.replace("\\", r"\textbackslash ")
+        for character in "&%$#_{}":
+            escaped = escaped.replace(character, f"\\{character}")
+        return escaped.replace("+-", r"$\pm$")
+
+    lines = [r"% needs \usepackage{booktabs}", r"\begin{tabular}{l" + "r" * (2 + len(METRIC_NAMES)) + "}"]
+    lines.append(r"\toprule")
+    for index, (scenario, of_scenario) in enumerate(table.groupby("scenario", sort=False)):
+        header, *body = _rows(of_scenario, reference)
+        if index == 0:
+            lines += [" & ".join(map(text, header)) + r" \\"]
+        lines += [r"\midrule", rf"\multicolumn{{{len(header)}}}{{l}}{{{text(str(scenario))}}} \\"]
+        lines += [" & ".join(map(text, row)) + r" \\" for row in body]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {_note(table)}"]) + "\n"
+
+
+def _figure(groups: Sequence[Group]) -> Figure:
+    """Accuracy as classes are learned, one panel per group; numbers of seeds are in the legend."""
+    settings = PlotSettings()
+    set_style(settings)
+    plt.rcParams.update({"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7})
+    plt.rcParams.update({"xtick.labelsize": 7, "ytick.labelsize": 7, "lines.markersize": 4})
+    plt.rcParams.update({"pdf.fonttype": 42, "svg.fonttype": "path"})  # both hold their fonts
+    accuracy = pd.concat([group.accuracy for group in groups])
+    colors = method_colors(accuracy["method"], settings)
+    markers = {method: MARKERS[index % len(MARKERS)] for index, method in enumerate(colors)}
+    columns = min(len(groups), 3)
+    rows = -(-len(groups) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(COLUMN if columns == 1 else PAGE, 2.3 * rows),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for axes, group in zip(grid.flat, groups, strict=False):
+        steps = incremental_accuracy(group.accuracy)
+        sns.lineplot(
+            steps,
+            x="classes_seen",
+            y="accuracy",
+            hue="method",
+            style="method",
+            markers=markers,
+            dashes=False,
+            palette=colors,
+            errorbar="sd",
+            legend=False,
+            ax=axes,
+        )
+        axes.set(title=group.title, xlabel="classes so far", ylabel="accuracy", ylim=(0, 1.02))
+        axes.set_xticks(sorted(steps["classes_seen"].unique()))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    for axes in grid.flat[len(groups) :]:
+        axes.set_axis_off()
+    grid[0, 0].set_ylabel("accuracy (%)")
+    seeds = accuracy.groupby("method")["seed"].nunique()
+    handles = [
+        Line2D([], [], color=color, marker=markers[method], label=f"{method} ({seeds[method]})")
+        for method, color in colors.items()
+    ]
+    legend_below(figure, handles)
+    return figure

@@ -1,0 +1,119 @@
+"""Runs side by side: who may be averaged with whom, and the figures that come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+from support.in_process import genifer
+
+SEEDS = (0, 1, 2, 3)
+
+
+def write_run(
+    folder: Path,
+    right: dict[str, list[int]],
+    seeds: tuple[int, ...] = SEEDS,
+    classes: str = "abcdef",
+    n_test: int = 100,
+) -> Path:
+    """A finished run of two tasks with three classes each.
+
+    Args:
+        right: for each method, the right answers after the last task, for each seed, of twice ``n_test``.
+    """
+    folder.mkdir(parents=True)
+    accuracy, confusion = [], []
+    for method, counts in right.items():
+        for seed, count in zip(seeds, counts, strict=True):
+            for after, task, correct in ((0, 0, n_test), (1, 0, count // 2), (1, 1, count - count // 2)):
+                accuracy.append([method, seed, after, task, 3, n_test, correct, correct / n_test])
+            for label, name in enumerate(classes):
+                confusion.append([method, seed, 1, label // 3, label, name, label, n_test // 3])
+    names = ["method", "seed", "after_task", "eval_task"]
+    pd.DataFrame(accuracy, columns=[*names, "n_classes", "n_test", "n_correct", "accuracy"]).to_csv(
+        folder / "accuracy.csv", index=False
+    )
+    pd.DataFrame(confusion, columns=[*names, "label", "class_name", "predicted", "n_images"]).to_csv(
+        folder / "confusion.csv", index=False
+    )
+    return folder
+
+
+OURS, OTHER = [150, 160, 170, 164], [120, 140, 135, 131]
+
+
+def compared(tmp_path: Path, *runs: Path, reference: str = "genifer") -> pd.DataFrame:
+    output = tmp_path / "out"
+    assert genifer("compare", *runs, "--reference", reference, "--output", output) == 0
+    return pd.read_csv(output / "comparison.csv")
+
+
+def test_differences_are_those_of_pairs(tmp_path: Path) -> None:
+    """The other method comes from another run, and has one seed more."""
+    ours = write_run(tmp_path / "ours", {"genifer": OURS})
+    other = write_run(tmp_path / "other", {"lwf": [*OTHER, 20]}, (*SEEDS, 9))
+    table = compared(tmp_path, ours, other).set_index("method")
+    low, high = ttest_rel(np.array(OTHER) / 200, np.array(OURS) / 200).confidence_interval(0.95)
+    lwf = table.loc["lwf"]
+    assert (lwf["n_seeds"], lwf["n_pairs"]) == (5, 4)
+    expected = [np.mean(OTHER) / 200 - np.mean(OURS) / 200, low, high]
+    np.testing.assert_allclose(
+        lwf[["difference", "difference_low", "difference_high"]].astype(float), expected, atol=1e-5
+    )
+    assert table.loc["genifer", "average_incremental_accuracy_mean"] == pytest.approx(np.mean(OURS) / 200)
+    assert pd.isna(table.loc["genifer", "difference"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"classes": "fedcba"}, "classes of other"), ({"n_test": 200}, "400 test images")],
+)
+def test_other_definitions_stay_apart(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    ours = write_run(tmp_path / "ours", {"genifer": OURS})
+    other = write_run(tmp_path / "other", {"genifer": OTHER}, **changes)  # type: ignore[arg-type]
+    table = compared(tmp_path, ours, other)
+    assert table["scenario"].nunique() == 2
+    assert words in table["scenario"].iloc[1]
+    assert table["n_seeds"].tolist() == [4, 4]
+
+
+def test_the_same_trainings_count_once(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {"genifer": OURS, "joint": OTHER})
+    second = write_run(tmp_path / "second", {"genifer": OURS, "lwf": OTHER})
+    table = compared(tmp_path, first, second)
+    assert table["method"].tolist() == ["genifer", "joint", "lwf"]
+    assert table["n_seeds"].tolist() == [4, 4, 4]
+
+
+def test_other_results_of_one_label_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = write_run(tmp_path / "first", {"genifer": OURS})
+    second = write_run(tmp_path / "second", {"genifer": OTHER})
+    assert genifer("compare", first, second, "--output", tmp_path / "out") == 1
+    assert "first, second have other results of 'genifer' with seed 0" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_run_or_reference_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", {"joint": OURS})
+    assert genifer("compare", run, "--output", tmp_path / "out") == 1
+    assert "--reference: 'genifer' is in none of the runs; there are: joint" in capfd.readouterr().err
+    assert genifer("compare", tmp_path / "nowhere", "--output", tmp_path / "out") == 1
+    assert "accuracy.csv: is missing" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_for_a_paper(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"genifer": OURS, "a_b": OTHER})
+    compared(tmp_path, run)
+    files = {path.suffix: path for path in (tmp_path / "out").iterdir()}
+    assert set(files) == {".csv", ".md", ".tex", ".pdf", ".svg"}
+    assert "| genifer | 4 | 80.5 +- 4.2 |" in files[".md"].read_text()
+    latex = files[".tex"].read_text()
+    assert r"genifer & 4 & 80.5 $\pm$ 4.2" in latex
+    assert r"a\_b & 4" in latex
+    assert b"/FontFile2" in files[".pdf"].read_bytes()
+    assert "<text" not in files[".svg"].read_text()
