@@ -2,6 +2,7 @@
 # make test       run the tests; make test-slow: those that take minutes
 # make lint       check formatting, linting and types; make format: fix what can be fixed
 # make settings   write config/config.yaml from the defaults of all settings
+# make compare    all methods on the bundled digits, five seeds, in one table and one figure
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
 # make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
@@ -17,7 +18,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures chart report budgets ablations tables
+.PHONY: demo compare record test test-slow lint format settings pictures chart report budgets ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -59,6 +60,10 @@ format: $(INSTALLED)
 
 budgets: $(INSTALLED)
 	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
+
+compare: $(INSTALLED)
+	$(RUN) snakemake --configfile config/quickstart.yaml config/compare.yaml
+	$(RUN) genifer compare compare
 
 ablations: $(INSTALLED)
 	$(RUN) snakemake --configfile $(CONFIG) config/ablations.yaml
