@@ -12,9 +12,6 @@ from genifer.settings import Fraction, PositiveInt, TrainingSettings, Weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-PER_PASS = 16
-"""Images whose gradients are held at once; each is as large as the classifier."""
-
 
 class EwcSettings(TrainingSettings):
     """Settings of elastic weight consolidation."""
@@ -47,6 +44,8 @@ class Ewc(Method):
         scalars = super().losses(batch)
         penalty = torch.zeros_like(scalars["loss"])
         for name, weight in self.classifier.named_parameters():
+            if not weight.requires_grad:
+                continue
             old, importance = self.memory[f"old.{name}"], self.memory[f"importance.{name}"]
             penalty += (importance * (weight[: len(old)] - old).square()).sum()
         return scalars | {"loss": scalars["loss"] + self.settings.strength / 2 * penalty, "penalty": penalty}
@@ -55,25 +54,21 @@ class Ewc(Method):
         """Keep the weights, and add their importances for the task to the old ones."""
         import torch
         import torch.nn.functional as F
-        from torch.func import functional_call, grad, vmap
 
-        weights = {name: weight.detach() for name, weight in self.classifier.named_parameters()}
-
-        def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-            logits = functional_call(self.classifier, weights, (image[None],))
-            return F.cross_entropy(logits, label[None])
-
-        gradients = vmap(grad(loss), in_dims=(None, 0, 0))
-        order = torch.randperm(len(self.data.labels), generator=self.rng, device=self.data.labels.device)
-        chosen = order[: self.settings.importance_images]
+        weights = {
+            name: weight for name, weight in self.classifier.named_parameters() if weight.requires_grad
+        }
         importances = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for name, importance in importances.items():
             if (before := self.memory.get(f"importance.{name}")) is not None:
                 importance[: len(before)] = self.settings.decay * before  # the head has grown since
-        for rows in chosen.split(PER_PASS):
-            images = self.normalize(self.data.images[rows])
-            for name, of_images in gradients(weights, images, self.data.labels[rows]).items():
-                importances[name] += of_images.square().sum(0) / len(chosen)
-        return {f"old.{name}": weight for name, weight in weights.items()} | {
+        order = torch.randperm(len(self.data.labels), generator=self.rng, device=self.data.labels.device)
+        chosen = order[: self.settings.importance_images]
+        for row in chosen[:, None]:
+            logits = self.classifier(self.normalize(self.data.images[row]))
+            loss = F.cross_entropy(logits, self.data.labels[row])
+            for name, gradient in zip(weights, torch.autograd.grad(loss, weights.values()), strict=True):
+                importances[name] += gradient.square() / len(chosen)
+        return {f"old.{name}": weight.detach() for name, weight in weights.items()} | {
             f"importance.{name}": importance for name, importance in importances.items()
         }
