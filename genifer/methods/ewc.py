@@ -67,7 +67,9 @@ class Ewc(Method):
         for row in chosen[:, None]:
             logits = self.classifier(self.normalize(self.data.images[row]))
             loss = F.cross_entropy(logits, self.data.labels[row])
-            for name, gradient in zip(weights, torch.autograd.grad(loss, weights.values()), strict=True):
+            for name, gradient in zip(
+                weights, torch.autograd.grad(loss, list(weights.values())), strict=True
+            ):
                 importances[name] += gradient.square() / len(chosen)
         return {f"old.{name}": weight.detach() for name, weight in weights.items()} | {
             f"importance.{name}": importance for name, importance in importances.items()
