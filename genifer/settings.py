@@ -155,6 +155,11 @@ class PretrainClassifierSettings(TrainingSettings):
 
     steps: PositiveInt = Field(78_100, description="optimizer steps (100 epochs in the paper)")
     optimizer: OptimizerSettings = OptimizerSettings()
+    rotations: bool = Field(
+        False,
+        description="also learn each class rotated by 90, 180 and 270 degrees, as three classes of its own "
+        "that are dropped afterwards; four times as many images per step",
+    )
 
 
 class AdaSettings(Settings):

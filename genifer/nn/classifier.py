@@ -184,6 +184,16 @@ class Classifier(nn.Module):
         return channels, 1 if stage == POOLED else -(-image_size // 2**group)
 
     @torch.no_grad()
+    def keep_classes(self, count: int) -> None:
+        """Drop all classes from the head but the first ``count``."""
+        old = self.head
+        bias = self.description["head_bias"]
+        self.head = nn.Linear(old.in_features, count, bias).to(old.weight.device)
+        self.head.weight.copy_(old.weight[:count])
+        if bias:
+            self.head.bias.copy_(old.bias[:count])
+
+    @torch.no_grad()
     def grow(self, n_new: int) -> None:
         """Add new classes to the head; rows of the known classes stay as they are."""
         old = self.head

@@ -13,8 +13,9 @@ from torch import Tensor
 from genifer.data.batches import Normalization, ShuffledBatches, TaskData, load_task_data, only
 from genifer.errors import GeniferError
 from genifer.methods.method import Batch, Method
+from genifer.methods.rotation import FirstTaskWithRotations
 from genifer.nn.classifier import Classifier
-from genifer.settings import ClassifierSettings, MethodSettings, TrainingSettings
+from genifer.settings import ClassifierSettings, MethodSettings, PretrainClassifierSettings
 from genifer.training.checkpoints import (
     TrainedClassifier,
     load_classifier,
@@ -32,12 +33,13 @@ log = logging.getLogger(__name__)
 
 
 def pretrain_classifier(
-    job: Job, network: ClassifierSettings, settings: TrainingSettings, data_paths: Sequence[Path]
+    job: Job, network: ClassifierSettings, settings: PretrainClassifierSettings, data_paths: Sequence[Path]
 ) -> None:
     """Train a new classifier on the first task; writes ``classifier.safetensors``."""
     rng = job.start()
     data = load_task_data(only(data_paths), job.device)
-    learner = Method(settings, _first_classifier(network, data, job), {})
+    method = FirstTaskWithRotations if settings.rotations else Method
+    learner = method(settings, _first_classifier(network, data, job), {})
     begin(learner, job, data, rng)
     fit(learner, settings.steps)
 
