@@ -34,13 +34,14 @@ def test_the_first_task_learns_rotations_and_drops_them(tmp_path: Path) -> None:
 
 @pytest.fixture
 def learner() -> Pass:
-    learner = untrained_task(settings_with(), Pass, job("train_pass", 1, Path())).learner
+    learner = untrained_task(
+        settings_with(**{"pass": {"batch_size": 4000}}), Pass, job("train_pass", 1, Path())
+    ).learner
     assert isinstance(learner, Pass)
     return learner
 
 
 def test_prototypes_have_the_spread_of_the_first_task(learner: Pass) -> None:
-    learner.settings.batch_size = 4000
     learner.memory["radius"] = torch.tensor(0.3)
     batch = learner.draw_batch()
     assert batch.replay is not None
