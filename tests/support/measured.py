@@ -29,9 +29,9 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief`` or ``tasks``."""
+    """One table: ``summary``, ``brief``, ``tasks`` or ``replay``."""
     folder = MEASURED / run
-    rows = {"summary": _summary, "brief": _brief, "tasks": _tasks}[kind](folder)
+    rows = {"summary": _summary, "brief": _brief, "tasks": _tasks, "replay": _replay}[kind](folder)
     header, *body = rows
     lines = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -64,6 +64,28 @@ def _tasks(folder: Path) -> list[list[str]]:
         of_task = own.groupby("after_task")["accuracy"]
         means, stds = of_task.mean(), of_task.std()
         rows.append([str(method), *(with_deviation(means[task], stds[task]) for task in classes.index)])
+    return rows
+
+
+def _replay(folder: Path) -> list[list[str]]:
+    """Quality of each GAN's samples of the classes of each task, shares in %: means over seeds and classes."""
+    table = pd.read_csv(folder / "replay.csv").groupby(["after_task", "eval_task"]).mean(numeric_only=True)
+    header = "GAN of task | classes of task | agreement | held out | judge | held out | coverage | Fréchet | held out"
+    rows = [header.split(" | ")]
+    for (gan, task), row in table.iterrows():  # type: ignore[misc]
+        shares = [
+            f"{100 * row[name]:.0f}"
+            for name in (
+                "agreement",
+                "agreement_of_held_out",
+                "judge_agreement",
+                "judge_agreement_of_held_out",
+                "coverage",
+            )
+        ]
+        rows.append(
+            [str(gan), str(task), *shares, f"{row['frechet']:.2f}", f"{row['frechet_of_held_out']:.2f}"]
+        )
     return rows
 
 
