@@ -57,11 +57,8 @@ format: $(INSTALLED)
 	$(RUN) ruff check --fix genifer tests docs
 	$(RUN) snakefmt workflow
 
-budgets: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
-
-ablations: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/ablations.yaml
+budgets ablations: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/$@.yaml
 
 pictures: demo chart
 	mkdir -p docs/images

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from genifer.evaluation.tables import with_deviation
+from genifer.evaluation.tables import incremental_accuracy, with_deviation
 from support.commands import ROOT
 
 MEASURED = ROOT / "docs" / "measured"
+MARK = "<!-- measured:"
 TABLE = re.compile(r"(?<=<!-- measured: )(\w+) of ([\w.-]+) -->\n+((?:\|.*\n)*)\n*")
 METRICS = {
     "average_incremental_accuracy": "average incremental",
@@ -54,16 +55,11 @@ def _brief(folder: Path) -> list[list[str]]:
 
 def _tasks(folder: Path) -> list[list[str]]:
     """Accuracy in % on all classes so far, after each task."""
-    table = pd.read_csv(folder / "accuracy.csv")
-    counts = table.groupby(["method", "seed", "after_task"], sort=False)[["n_classes", "n_test", "n_correct"]]
-    total = counts.sum().reset_index()
-    total["accuracy"] = total["n_correct"] / total["n_test"]
-    classes = total.groupby("after_task")["n_classes"].first()
-    rows = [["method", *(f"{count} classes" for count in classes)]]
-    for method, own in total.groupby("method", sort=False):
-        of_task = own.groupby("after_task")["accuracy"]
-        means, stds = of_task.mean(), of_task.std()
-        rows.append([str(method), *(with_deviation(means[task], stds[task]) for task in classes.index)])
+    steps = incremental_accuracy(pd.read_csv(folder / "accuracy.csv"))
+    rows = [["method", *(f"{count} classes" for count in steps["classes_seen"].unique())]]
+    for method, own in steps.groupby("method", sort=False):
+        of_task = own.groupby("after_task")["accuracy"].agg(["mean", "std"])
+        rows.append([str(method), *(with_deviation(*statistics) for statistics in of_task.to_numpy())])
     return rows
 
 
