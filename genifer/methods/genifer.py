@@ -145,8 +145,8 @@ class Genifer(Method):
         images = self.normalize(pixels)
         if self.settings.augment_replay and self.generator.stage == 0:
             both = self.augment(torch.cat([replay, images]))
-            return Batch(both[n:], labels, both[:n])
-        return Batch(self.augment(images), labels, replay)
+            return Batch(both[n:], labels, both[:n], asked[:n])
+        return Batch(self.augment(images), labels, replay, asked[:n])
 
     def replay(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
         """Generate replay under autocast."""

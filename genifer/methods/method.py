@@ -29,11 +29,13 @@ class Batch(NamedTuple):
         images: (n, channels, size, size), float, normalised and augmented, of the task's classes.
         labels: (n,), int64, positions in the class order.
         replay: (m, ...), samples of old classes from a generator; None for methods without one.
+        replay_labels: (m,), int64, the classes that the generator was asked for.
     """
 
     images: Tensor
     labels: Tensor
     replay: Tensor | None = None
+    replay_labels: Tensor | None = None
 
 
 class Method:
