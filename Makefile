@@ -1,5 +1,6 @@
 # make demo       run the whole workflow on bundled digits: minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
+# make test-gpu   run the tests of trainings on a GPU
 # make lint       check formatting, linting and types; make format: fix what can be fixed
 # make settings   write config/config.yaml from the defaults of all settings
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
@@ -17,7 +18,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo record test test-slow lint format settings pictures chart report budgets ablations tables
+.PHONY: demo record test test-slow test-gpu lint format settings pictures chart report budgets ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -44,6 +45,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
+
+test-gpu: $(INSTALLED)
+	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check genifer tests docs

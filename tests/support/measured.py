@@ -30,9 +30,16 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief``, ``tasks`` or ``replay``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks`` or ``replay``."""
     folder = MEASURED / run
-    rows = {"summary": _summary, "brief": _brief, "tasks": _tasks, "replay": _replay}[kind](folder)
+    kinds = {
+        "summary": _summary,
+        "brief": _brief,
+        "budget": _budget,
+        "tasks": _tasks,
+        "replay": _replay,
+    }
+    rows = kinds[kind](folder)
     header, *body = rows
     lines = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -51,6 +58,15 @@ def _summary(folder: Path, names: tuple[str, ...] = tuple(METRICS)) -> list[list
 def _brief(folder: Path) -> list[list[str]]:
     """The metrics that say most."""
     return _summary(folder, ("average_incremental_accuracy", "final_accuracy"))
+
+
+def _budget(folder: Path) -> list[list[str]]:
+    """Average incremental accuracy in %, GAN steps and minutes of each method, from the least steps up."""
+    steps = pd.read_csv(folder / "budget.csv").groupby("method")["gan_steps"].mean()
+    header, *rows = _summary(folder, ("average_incremental_accuracy",))
+    rows.sort(key=lambda row: (steps[row[0]], float(row[-1])))
+    table = [[row[0], f"{steps[row[0]]:,.0f}", row[1], row[2]] for row in rows]
+    return [[header[0], "GAN steps", *header[1:]], *table]
 
 
 def _tasks(folder: Path) -> list[list[str]]:

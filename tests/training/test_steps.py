@@ -178,7 +178,9 @@ def test_a_compiled_training_gives_the_same_losses(
     genifer: Callable[..., subprocess.CompletedProcess[str]], chain: Chain, tmp_path: Path
 ) -> None:
     slow = {"steps": 20, "optimizer": {"learning_rate": 1e-4}}  # rounding errors grow with large steps
-    run_file = write_run_file(tmp_path, pretrain_classifier=slow, runtime={"device": DEVICE.type, "trackers": []})
+    run_file = write_run_file(
+        tmp_path, pretrain_classifier=slow, runtime={"device": DEVICE.type, "trackers": []}
+    )
     losses = []
     for compile_ in ("on", "off"):
         options = ["--config", run_file, "--runtime", f"{{compile: {compile_}}}", "--output", compile_]
