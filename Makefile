@@ -1,5 +1,6 @@
 # make demo       run the whole workflow on bundled digits: minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
+# make test-gpu   run the tests of trainings on a GPU
 # make lint       check formatting, linting and types; make format: fix what can be fixed
 # make settings   write config/config.yaml from the defaults of all settings
 # make compare    all methods on the bundled digits, five seeds, in one table and one figure
@@ -18,7 +19,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo compare record test test-slow lint format settings pictures chart report budgets ablations tables
+.PHONY: demo compare record test test-slow test-gpu lint format settings pictures chart report budgets ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,6 +47,9 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
+test-gpu: $(INSTALLED)
+	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods
+
 lint: $(INSTALLED)
 	$(RUN) ruff format --check genifer tests docs
 	$(RUN) ruff check genifer tests docs
@@ -58,15 +62,12 @@ format: $(INSTALLED)
 	$(RUN) ruff check --fix genifer tests docs
 	$(RUN) snakefmt workflow
 
-budgets: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
-
 compare: $(INSTALLED)
 	$(RUN) snakemake --configfile config/quickstart.yaml config/compare.yaml
 	$(RUN) genifer compare compare
 
-ablations: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/ablations.yaml
+budgets ablations: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/$@.yaml
 
 pictures: demo chart
 	mkdir -p docs/images

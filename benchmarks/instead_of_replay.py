@@ -53,25 +53,13 @@ class LabelledReplay(Genifer):
     """Genifer with the labels of its replay in place of the teacher's outputs."""
 
     name = "labelled_replay"
-    uses_teacher = False
-
-    def setup(self) -> None:
-        """There is no teacher to set up."""
-
-    def draw_batch(self) -> Batch:
-        """Draw samples of random old classes, and real images; the labels are of both."""
-        n, device = self.n_replay, self.job.device
-        asked = torch.randint(self.data.n_old, (n,), generator=self.rng, device=device)
-        z = torch.randn(n, self.generator.latent_dim, generator=self.rng, device=device)
-        pixels, labels = next(self.batches)
-        replay = self.replay(z, asked, self.generator.draw_noise(n, self.rng))
-        return Batch(self.augment(self.normalize(pixels)), torch.cat([asked, labels]), self.augment(replay))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy with the labels, of replay and real images in proportion to their numbers."""
         assert batch.replay is not None
-        loss = F.cross_entropy(self.classifier(torch.cat([batch.replay, batch.images])), batch.labels)
-        return {"loss": loss}
+        assert batch.replay_labels is not None
+        logits = self.classifier(torch.cat([batch.replay, batch.images]))
+        return {"loss": F.cross_entropy(logits, torch.cat([batch.replay_labels, batch.labels]))}
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """The only loss there is."""

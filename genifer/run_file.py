@@ -181,11 +181,11 @@ def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
         *outer, last = item["loc"] or ("",)
         parts = block[:1] + [str(part) for part in outer if not _names_a_type(part)]
         if unknown or (last and not _names_a_type(last)):  # an unknown key may be empty or look like a type
-            parts.append(str(last))
+            parts.append(str(last) or "''")
         name = ".".join(parts)
         message = item["msg"].removeprefix("Value error, ")
         if unknown:
-            lines.append(f"{source}: {name or repr(name)} does not exist; {_instead(parts, model)}")
+            lines.append(f"{source}: {name} does not exist; {_instead(parts, model)}")
         elif not name:
             lines.append(f"{source}: {message}")
         elif item["type"] == "value_error":

@@ -28,7 +28,7 @@ from snakemake.cli import get_argument_parser
 from support.commands import ROOT, call
 from support.data_files import write_class_folders, write_npz
 from support.documents import Document, anchors, commands, documents, given_files, links, scripts
-from support.measured import with_current_tables
+from support.measured import MARK, TABLE, with_current_tables
 from support.published_code import published_states, write_published_config
 from support.rule_graph import README_CHART, chart
 
@@ -221,6 +221,7 @@ def test_the_chart_of_the_rules_is_that_of_the_workflow(pytestconfig: pytest.Con
 def test_tables_show_the_recorded_results(document: Document, pytestconfig: pytest.Config) -> None:
     text = document.path.read_text()
     current = with_current_tables(text)
+    assert len(TABLE.findall(text)) == text.count(MARK), "write <!-- measured: KIND of RUN --> on a line"
     if pytestconfig.getoption("--write-tables") and text != current:
         with atomic_write(document.path) as temporary:
             temporary.write_text(current)

@@ -125,7 +125,9 @@ class Schedule:
         while self.epoch_ends and self.epoch_ends[0] <= self.done:
             self.epoch_ends.pop(0)
             if self.plateau is not None:
-                self.plateau.step(float(torch.stack(self.losses).mean()))
+                # Those that a resume file held are on the CPU.
+                losses = [each.to(loss.device) for each in self.losses]
+                self.plateau.step(float(torch.stack(losses).mean()))
             elif self.every_epoch is not None:
                 self.every_epoch.step()
             if not self.epoch_ends or self.epoch_ends[0] > self.done:

@@ -76,11 +76,15 @@ def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any], folder: 
 
 def not_finite(state: Any, name: str = "") -> str | None:
     """Name of a tensor that holds infinities or no numbers, if there is one."""
-    tensors = dict(_float_tensors(state, name))
-    if not tensors:
-        return None
-    finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
-    return next((name for name, sound in zip(tensors, finite, strict=True) if not sound), None)
+    by_device: dict[torch.device, dict[str, torch.Tensor]] = {}
+    for key, tensor in _float_tensors(state, name):  # RAdam counts its steps on the CPU
+        by_device.setdefault(tensor.device, {})[key] = tensor
+    for tensors in by_device.values():
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        odd = next((key for key, sound in zip(tensors, finite, strict=True) if not sound), None)
+        if odd is not None:
+            return odd
+    return None
 
 
 def _float_tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:

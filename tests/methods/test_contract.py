@@ -15,6 +15,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 from support.commands import ROOT, TINY, merged
+from support.device import DEVICE
 from support.in_process import genifer, run
 from support.opened_files import opened_files
 from support.planned_jobs import command_of
@@ -37,7 +38,7 @@ class Run:
         steps = {
             name: {"steps": STEPS} for name, method in REGISTRY.methods.items() if method.Settings().steps
         }
-        runtime = {"device": "cpu", "deterministic": True, "resume_every": 0, "trackers": []}
+        runtime = {"device": DEVICE.type, "deterministic": True, "resume_every": 0, "trackers": []}
         changes = {"methods": METHODS, "plugins": [str(TOYS)], "runtime": runtime}
         self.settings = merged(merged(TINY, steps), changes)
         self.file = folder / "run.yaml"
@@ -56,7 +57,7 @@ class Run:
 
     def command(self, job: PlannedJob, output: Path | None = None) -> list[str]:
         """The command line of a job, as the workflow has it."""
-        options = ["--device", "cpu", "--runtime", self.layout.runtime_options]
+        options = ["--device", DEVICE.type, "--runtime", self.layout.runtime_options]
         return command_of(job, output or job.folder, [*options, "--settings", job.settings_json()])
 
     def done(self, job: PlannedJob) -> Path:

@@ -115,9 +115,11 @@ def test_the_surest_candidate_is_replayed() -> None:
         return made[-1][0]
 
     learner._replay = watched
-    replay = learner.draw_batch().replay
+    batch = learner.draw_batch()
+    replay = batch.replay
     samples, labels = made[0]
     n = learner.n_replay
+    assert torch.equal(batch.replay_labels, labels[:n])
     assert len(replay) == n
     assert len(samples) == 4 * n
     chosen = 0

@@ -17,6 +17,7 @@ from genifer.training.checkpoints import load_classifier
 from genifer.training.job import Job
 from support.commands import TINY, merged
 from support.data_files import prepare
+from support.device import DEVICE
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def settings_with(**changes: Any) -> RunSettings:
 
 
 def job(name: str, task: int, folder: Path, **changes: Any) -> Job:
-    return Job(name, 0, task, folder / f"{name}_{task}", CPU, "fp32", **changes)
+    return Job(name, 0, task, folder / f"{name}_{task}", DEVICE, "fp32", **changes)
 
 
 class Chain:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from genifer.evaluation.tables import with_deviation
+from genifer.evaluation.tables import incremental_accuracy, with_deviation
 from support.commands import ROOT
 
 MEASURED = ROOT / "docs" / "measured"
+MARK = "<!-- measured:"
 TABLE = re.compile(r"(?<=<!-- measured: )(\w+) of ([\w.-]+) -->\n+((?:\|.*\n)*)\n*")
 METRICS = {
     "average_incremental_accuracy": "average incremental",
@@ -29,9 +30,16 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief`` or ``tasks``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks`` or ``replay``."""
     folder = MEASURED / run
-    rows = {"summary": _summary, "brief": _brief, "tasks": _tasks}[kind](folder)
+    kinds = {
+        "summary": _summary,
+        "brief": _brief,
+        "budget": _budget,
+        "tasks": _tasks,
+        "replay": _replay,
+    }
+    rows = kinds[kind](folder)
     header, *body = rows
     lines = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -52,18 +60,44 @@ def _brief(folder: Path) -> list[list[str]]:
     return _summary(folder, ("average_incremental_accuracy", "final_accuracy"))
 
 
+def _budget(folder: Path) -> list[list[str]]:
+    """Average incremental accuracy in %, GAN steps and minutes of each method, from the least steps up."""
+    steps = pd.read_csv(folder / "budget.csv").groupby("method")["gan_steps"].mean()
+    header, *rows = _summary(folder, ("average_incremental_accuracy",))
+    rows.sort(key=lambda row: (steps[row[0]], float(row[-1])))
+    table = [[row[0], f"{steps[row[0]]:,.0f}", row[1], row[2]] for row in rows]
+    return [[header[0], "GAN steps", *header[1:]], *table]
+
+
 def _tasks(folder: Path) -> list[list[str]]:
     """Accuracy in % on all classes so far, after each task."""
-    table = pd.read_csv(folder / "accuracy.csv")
-    counts = table.groupby(["method", "seed", "after_task"], sort=False)[["n_classes", "n_test", "n_correct"]]
-    total = counts.sum().reset_index()
-    total["accuracy"] = total["n_correct"] / total["n_test"]
-    classes = total.groupby("after_task")["n_classes"].first()
-    rows = [["method", *(f"{count} classes" for count in classes)]]
-    for method, own in total.groupby("method", sort=False):
-        of_task = own.groupby("after_task")["accuracy"]
-        means, stds = of_task.mean(), of_task.std()
-        rows.append([str(method), *(with_deviation(means[task], stds[task]) for task in classes.index)])
+    steps = incremental_accuracy(pd.read_csv(folder / "accuracy.csv"))
+    rows = [["method", *(f"{count} classes" for count in steps["classes_seen"].unique())]]
+    for method, own in steps.groupby("method", sort=False):
+        of_task = own.groupby("after_task")["accuracy"].agg(["mean", "std"])
+        rows.append([str(method), *(with_deviation(*statistics) for statistics in of_task.to_numpy())])
+    return rows
+
+
+def _replay(folder: Path) -> list[list[str]]:
+    """Quality of each GAN's samples of the classes of each task, shares in %: means over seeds and classes."""
+    table = pd.read_csv(folder / "replay.csv").groupby(["after_task", "eval_task"]).mean(numeric_only=True)
+    header = "GAN of task | classes of task | agreement | held out | judge | held out | coverage | Fréchet | held out"
+    rows = [header.split(" | ")]
+    for (gan, task), row in table.iterrows():  # type: ignore[misc]
+        shares = [
+            f"{100 * row[name]:.0f}"
+            for name in (
+                "agreement",
+                "agreement_of_held_out",
+                "judge_agreement",
+                "judge_agreement_of_held_out",
+                "coverage",
+            )
+        ]
+        rows.append(
+            [str(gan), str(task), *shares, f"{row['frechet']:.2f}", f"{row['frechet_of_held_out']:.2f}"]
+        )
     return rows
 
 

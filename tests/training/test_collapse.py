@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.chain import CPU, Chain, job, settings_with
+from support.chain import Chain, job, settings_with
 from support.commands import merged, write_run_file
+from support.device import DEVICE
 from support.in_process import run
 
 from genifer.data.batches import load_task_data
@@ -63,7 +64,7 @@ def test_without_a_limit_it_continues(
 def test_diversity_of_a_generator(chain: Chain, tmp_path: Path) -> None:
     """Near 0 for one image per class, whatever the latents; about 1 for real images."""
     training = untrained_gan(settings_with(), job("pretrain_gan", 0, tmp_path))
-    images = load_task_data([chain.data(0)], CPU)
+    images = load_task_data([chain.data(0)], DEVICE)
     normalize, features = training.normalize, training.features
     inputs, autocast = training.discriminator_input, training.job.autocast
     diversity = Diversity(training.generator, None, features, inputs, autocast, 32, images, normalize, 0)
@@ -76,11 +77,11 @@ def test_diversity_of_a_generator(chain: Chain, tmp_path: Path) -> None:
 
     class RealImages(torch.nn.Module):
         def forward(self, _: torch.Tensor, labels: torch.Tensor, *__: object) -> torch.Tensor:
-            rng = torch.Generator().manual_seed(1)
+            rng = torch.Generator(DEVICE).manual_seed(1)
             chosen = []
             for label in labels:
                 same = torch.nonzero(images.labels == label).squeeze(1)
-                chosen.append(same[torch.randint(len(same), (), generator=rng)])
+                chosen.append(same[torch.randint(len(same), (), generator=rng, device=DEVICE)])
             return normalize(images.images[torch.stack(chosen)])
 
     assert float(diversity(OneImagePerClass())) < 1e-6

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.chain import CPU, Chain, settings_with
+from support.chain import Chain, settings_with
 from support.commands import ROOT, write_run_file
+from support.device import DEVICE, ON_GPU
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -49,7 +51,7 @@ NewTraining = Callable[[RunSettings, bool], Step]
 
 
 def job(name: str, task: int, compiled: bool) -> Job:
-    return Job(name, 0, task, Path(), CPU, "fp32", compile=compiled)
+    return Job(name, 0, task, Path(), DEVICE, "fp32", compile=compiled)
 
 
 def gan(task: int, *, shared: bool = False) -> NewTraining:
@@ -101,7 +103,7 @@ def test_losses_compile_without_a_break(new_training: NewTraining, monkeypatch: 
 
     def noted(function: Any, **options: Any) -> Any:
         functions.append(function)
-        return compile_(function, backend="aot_eager", **options)
+        return compile_(function, backend="inductor" if ON_GPU else "aot_eager", **options)
 
     monkeypatch.setattr(torch, "compile", noted)
     torch._dynamo.reset()
@@ -147,10 +149,22 @@ class Waits(TorchDispatchMode):
 def test_steps_wait_for_nothing(new_training: NewTraining) -> None:
     step = new_training(settings_with(**CHANGES), False)
     step()  # filters and moments are made
-    with Waits() as waits:
+    with Waits() as waits, no_wait_for_a_gpu():
         for _ in range(3):
             step()
     assert waits.found == []
+
+
+@contextmanager
+def no_wait_for_a_gpu() -> Iterator[None]:
+    """Let PyTorch raise an error where it would wait for a GPU."""
+    if ON_GPU:
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if ON_GPU:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_wait_is_noticed() -> None:
@@ -164,7 +178,9 @@ def test_a_compiled_training_gives_the_same_losses(
     genifer: Callable[..., subprocess.CompletedProcess[str]], chain: Chain, tmp_path: Path
 ) -> None:
     slow = {"steps": 20, "optimizer": {"learning_rate": 1e-4}}  # rounding errors grow with large steps
-    run_file = write_run_file(tmp_path, pretrain_classifier=slow, runtime={"device": "cpu", "trackers": []})
+    run_file = write_run_file(
+        tmp_path, pretrain_classifier=slow, runtime={"device": DEVICE.type, "trackers": []}
+    )
     losses = []
     for compile_ in ("on", "off"):
         options = ["--config", run_file, "--runtime", f"{{compile: {compile_}}}", "--output", compile_]

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from genifer.config import PlotSettings
 from genifer.evaluation import BUDGET_COLUMNS, COLUMNS
@@ -54,6 +54,8 @@ def _budget(settings: PlotSettings, points: pd.DataFrame) -> Figure:
         for series, others in points[points["gan_steps"] == 0].groupby("series", sort=False):
             grid[0, 1].axhline(100 * others["accuracy"].mean(), color=colors[str(series)], linestyle="--")
         grid[0, 1].set(xlabel="GAN steps over all tasks", xscale="log")
+        grid[0, 1].xaxis.set_major_locator(FixedLocator(sorted(with_gan["gan_steps"].unique())))
+        grid[0, 1].xaxis.set_minor_locator(NullLocator())
         grid[0, 1].xaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:,.0f}"))
     handles = [Line2D([], [], color=color, marker="o", label=name) for name, color in colors.items()]
     set_title(figure, f"Accuracy against cost ({seeds_note(points['seed'].nunique())})")
