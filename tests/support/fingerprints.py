@@ -44,6 +44,7 @@ SETTINGS: dict[str, Any] = {
     "generator": {"latent_dim": 8, "embedding_dim": 4, "style_dim": 8, "channels": [16, 16, 16, 16, 8, 8]},
     "discriminator": {"width": 4},
     "pretrain_classifier": {"steps": 3, "optimizer": {"learning_rate": 0.001}},
+    "abd": {"inversion_steps": 3, "inversion_batch_size": 8},
     "genifer": {"batch_size": 64},
     # So that each part of the step has a share in three steps of it.
     "gan": {
@@ -96,7 +97,11 @@ def take_fingerprint(job: str, folder: Path) -> Fingerprint:
     """
     methods = registry().methods
     training = [name for name, method in methods.items() if issubclass(method.Settings, TrainingSettings)]
-    settings = parse_settings(merged(dict.fromkeys(training, METHOD), SETTINGS), "fingerprint")
+    changes = dict(SETTINGS)
+    if job not in RUNS:
+        name = job.removeprefix(TRAIN)
+        changes = merged(changes, {"methods": [name], **methods[name].blocks})
+    settings = parse_settings(merged(dict.fromkeys(training, METHOD), changes), "fingerprint")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -134,13 +139,26 @@ def _pretrain_gan(folder: Path, settings: RunSettings) -> Fingerprint:
 
 
 def _train_task(folder: Path, settings: RunSettings, method: type[Method]) -> Fingerprint:
+    """Learn task 1, from the memory of task 0 if the method has one."""
+    classifier = _classifier(folder, settings, 0)
+    if method.first_task == "memory":
+        train_task(
+            _job(f"{TRAIN}{method.name}", 0, folder / "first"),
+            method,
+            settings.of_method(method),
+            settings.classifier,
+            [_images(folder, 0)],
+            classifier,
+            None,
+        )
+        classifier = folder / "first" / "job" / "classifier.safetensors"
     train_task(
         _job(f"{TRAIN}{method.name}", 1, folder),
         method,
         settings.of_method(method),
         settings.classifier,
         [_images(folder, task) for task in ([0, 1] if method.images == "so_far" else [1])],
-        _classifier(folder, settings, 0),
+        classifier,
         _gan(folder, settings) if method.uses_gan else None,
     )
     return _of_training(folder, "classifier")
