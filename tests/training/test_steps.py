@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.chain import Chain, settings_with
-from support.commands import ROOT, write_run_file
+from support.commands import ROOT, merged, write_run_file
 from support.device import DEVICE, ON_GPU
 from torch import Tensor
 from torch._dynamo.utils import counters
@@ -71,6 +71,8 @@ def first_task(settings: RunSettings, compiled: bool) -> Step:
 
 def later_task(method: str) -> NewTraining:
     def new(settings: RunSettings, compiled: bool) -> Step:
+        if blocks := METHODS[method].blocks:
+            settings = settings_with(**merged(CHANGES, {"methods": [method], **blocks}))
         return untrained_task(settings, METHODS[method], job(f"train_{method}", 1, compiled)).step
 
     return new
