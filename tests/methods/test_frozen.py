@@ -185,7 +185,7 @@ def test_translated_features() -> None:
     features, labels = learner.features_of_task()
     features = features.double()
     new = torch.stack([features[labels == label].mean(0) for label in range(4, 7)])
-    drawn, asked, _ = learner.draw_batch()
+    drawn, asked, *_ = learner.draw_batch()
     drawn = drawn.double()
     assert torch.bincount(asked, minlength=7).min() > 400
     for label in range(7):
