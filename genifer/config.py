@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -37,6 +37,8 @@ PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
 """Group of the trainings that methods share: see `genifer.layout`."""
+SEED: Final = "seed"
+"""Value of ``scenario.class_order`` that draws the class order from the run's seed."""
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -94,11 +96,20 @@ class ScenarioSettings(Settings):
     tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
         [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
     )
-    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted"] | list[int | str] = Field(
+    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted", "seed"] | list[int | str] = Field(
         1993,
-        description="seed of numpy's RandomState whose permutation is the order; or 'sorted'; "
-        "or a list of class indices or class names",
+        description="seed of numpy's RandomState whose permutation is the order; or 'seed', which takes each "
+        "seed of the run for it; or 'sorted'; or a list of class indices or class names",
     )
+
+    @property
+    def order_is_drawn(self) -> bool:
+        """Whether every seed of the run has a class order of its own."""
+        return self.class_order == SEED
+
+    def of_seed(self, seed: int) -> ScenarioSettings:
+        """The scenario of one seed, whose class order does not depend on the run's seed any more."""
+        return self.model_copy(update={"class_order": seed}) if self.order_is_drawn else self
 
     @field_validator("class_order")
     @classmethod
@@ -274,6 +285,10 @@ class RunSettings(Settings):
         """The methods and data sets that the run can name."""
         return registry_of(self.plugins)
 
+    def of_seed(self, seed: int) -> Self:
+        """The settings that hold for one seed: with the class order that is drawn from it, if it is."""
+        return self.model_copy(update={"scenario": self.scenario.of_seed(seed)})
+
     def of_method(self, method: type[Method]) -> MethodSettings:
         """A method's block."""
         block = getattr(self, method.name)
@@ -355,6 +370,11 @@ class RunSettings(Settings):
             raise ValueError(
                 "evaluation.split: validation needs images kept apart for it; "
                 "set data.validation_fraction, for example to 0.1"
+            )
+        if self.start.classifier is not None and self.scenario.order_is_drawn and len(self.seeds) > 1:
+            raise ValueError(
+                "scenario.class_order: seed draws an order for each seed, but start.classifier has learned "
+                "one; set scenario.class_order to that one, or start.classifier: null"
             )
         self._labels_differ()
         return self

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genifer.config import ScenarioSettings
+from genifer.config import SEED, ScenarioSettings
 from genifer.errors import GeniferError
 
 
@@ -45,13 +45,15 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
     """Order the classes of a data set and divide them into tasks.
 
     Args:
-        settings: the number of classes per task, and the class order.
+        settings: the number of classes per task, and the class order, of one seed (`of_seed`).
         class_names: of all classes of the data set.
 
     Raises:
         GeniferError: the tasks do not add up to the classes, or a class does not exist.
     """
     n = len(class_names)
+    if settings.class_order == SEED:
+        raise GeniferError("scenario.class_order: seed draws one order per seed; choose the seed with --seed")
     if isinstance(settings.class_order, list):
         order = [_index(entry, class_names) for entry in settings.class_order]
         if len(set(order)) != len(order):
