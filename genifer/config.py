@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, WithJsonSchema, field_validator, model_validator
 
 from genifer.methods import PAPER
 from genifer.methods.method import Method
@@ -30,6 +30,7 @@ from genifer.settings import (
     Settings,
     TrainGanSettings,
 )
+from genifer.task_sizes import parse_tasks, refusal_of_tasks
 
 Tracker = Literal["tensorboard", "dvclive", "mlflow"]
 TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow")
@@ -40,6 +41,20 @@ SHARED = "shared"
 SEED: Final = "seed"
 """Value of ``scenario.class_order`` that draws the class order from the run's seed."""
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+TaskSizes = Annotated[
+    list[PositiveInt],
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0}, "minItems": 1},
+                {"type": "string"},
+            ]
+        }
+    ),
+]
 
 
 class DataSettings(Settings):
@@ -93,14 +108,21 @@ class DataSettings(Settings):
 class ScenarioSettings(Settings):
     """Which classes are learned when."""
 
-    tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
-        [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
+    tasks: TaskSizes = Field(
+        [50, 10, 10, 10, 10, 10],
+        description="number of new classes in each task: a list, or a text such as '50 + 5 x 10', a first "
+        "task of 50 classes and then five of 10",
     )
     class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted", "seed"] | list[int | str] = Field(
         1993,
         description="seed of numpy's RandomState whose permutation is the order; or 'seed', which takes each "
         "seed of the run for it; or 'sorted'; or a list of class indices or class names",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _from_text(cls, tasks: Any) -> Any:
+        return parse_tasks(tasks) if isinstance(tasks, str) else tasks
 
     @property
     def order_is_drawn(self) -> bool:
@@ -383,13 +405,10 @@ class RunSettings(Settings):
         order = self.scenario.class_order
         total = sum(self.scenario.tasks)
         dataset = self.registry.datasets.get(self.data.dataset)
-        available = len(order) if isinstance(order, list) else dataset and dataset.classes
+        available = len(order) if isinstance(order, list) else dataset.classes if dataset else None
         if available is not None and total != available:
             source = "scenario.class_order lists" if isinstance(order, list) else f"{self.data.dataset} has"
-            raise ValueError(
-                f"scenario.tasks: {self.scenario.tasks} add up to {total} classes, but {source} "
-                f"{available}; change scenario.tasks so that they add up to {available}"
-            )
+            raise ValueError(refusal_of_tasks(self.scenario.tasks, f"{source} {available}", available))
 
     def _labels_differ(self) -> None:
         """Labels name files, on file systems that may not tell upper from lower case."""

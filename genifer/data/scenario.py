@@ -9,6 +9,7 @@ import numpy as np
 
 from genifer.config import SEED, ScenarioSettings
 from genifer.errors import GeniferError
+from genifer.task_sizes import refusal_of_tasks
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,9 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
         order = list(range(n))
     else:
         order = [int(c) for c in np.random.RandomState(settings.class_order).permutation(n)]
-    total = sum(settings.tasks)
-    if total != len(order):
-        raise GeniferError(
-            f"scenario.tasks: {settings.tasks} add up to {total} classes, but the data set has "
-            f"{len(order)}; change scenario.tasks so that they add up to {len(order)}"
-        )
+    if sum(settings.tasks) != len(order):
+        found = f"the data set has {len(order)}"
+        raise GeniferError(refusal_of_tasks(settings.tasks, found, len(order)))
     return Scenario(tuple(order), tuple(settings.tasks))
 
 

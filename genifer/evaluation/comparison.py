@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS, ORDER_COLUMN
 from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
 from genifer.layout import table_path
+from genifer.task_sizes import tasks_text
 
 CONFIDENCE = 0.95
 
@@ -37,13 +37,7 @@ class Definition:
     @property
     def scenario(self) -> str:
         """The tasks as papers write them, such as 50 + 5 x 10."""
-        first, *later = self.tasks
-        repeats = [(size, len(list(group))) for size, group in groupby(later)]
-        if not later or all(size == first for size in later):
-            return f"{len(self.tasks)} x {first}"
-        return " + ".join(
-            [str(first), *(f"{count} x {size}" if count > 1 else str(size) for size, count in repeats)]
-        )
+        return tasks_text(self.tasks)
 
 
 @dataclass(frozen=True)
