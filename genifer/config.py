@@ -376,8 +376,8 @@ class RunSettings(Settings):
     @field_validator("run")
     @classmethod
     def _not_reserved(cls, run: str) -> str:
-        if run == "downloads":
-            raise ValueError("is 'downloads', the folder of downloaded archives; choose another name")
+        if run in ("downloads", "grids"):
+            raise ValueError(f"is '{run}', a folder of files that are of no run; choose another name")
         return run
 
     @model_validator(mode="after")

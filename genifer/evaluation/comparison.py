@@ -81,16 +81,20 @@ def read_run(folder: Path) -> Finished:
     return Finished(folder.name, definition, accuracy)
 
 
-def groups_of(runs: Sequence[Finished]) -> list[Group]:
+def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
     """Put runs with the same definition together.
+
+    Args:
+        apart: every run is a group of its own instead.
 
     Raises:
         GeniferError: two of them have other results of the same method and seed.
     """
-    by_definition: dict[Definition, list[Finished]] = {}
-    for run in runs:
-        by_definition.setdefault(run.definition, []).append(run)
-    return [Group(_title(own, list(by_definition)), _together(own)) for own in by_definition.values()]
+    definitions = list(dict.fromkeys(run.definition for run in runs))
+    if apart:
+        return [Group(f"{run.name}: {_title([run], definitions)}", _together([run])) for run in runs]
+    together = [[run for run in runs if run.definition == definition] for definition in definitions]
+    return [Group(_title(own, definitions), _together(own)) for own in together]
 
 
 def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:

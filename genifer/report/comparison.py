@@ -29,13 +29,14 @@ COLUMN, PAGE = 3.3, 6.9
 """Widths of a column and of a page of a paper in inches."""
 
 
-def write_comparison(runs: Sequence[Path], reference: str, output: Path) -> str:
+def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apart: bool = False) -> str:
     """Compare finished runs; writes comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
 
     Args:
         runs: their folders.
         reference: label of the method that others are compared with.
         output: folder of the files.
+        apart: every run is a group of its own, also where definitions agree.
 
     Returns:
         The table as Markdown.
@@ -43,7 +44,7 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path) -> str:
     Raises:
         GeniferError: a run's tables are missing or damaged, or the runs cannot be compared.
     """
-    groups = groups_of([read_run(run) for run in runs])
+    groups = groups_of([read_run(run) for run in runs], apart=apart)
     table = compare(groups, reference)
     output.mkdir(parents=True, exist_ok=True)
     write_table(table, output / "comparison.csv", "%.6f")

@@ -43,7 +43,9 @@ rule prepare_data:
     resources:
         options=LAYOUT.runtime_options,
     params:
-        settings=lambda wildcards: LAYOUT.settings_json("prepare_data", wildcards.get("seed")),
+        settings=lambda wildcards: LAYOUT.settings_json(
+            "prepare_data", wildcards.get("seed")
+        ),
         folder=subpath(output[0], parent=True),
         archive=["--archive", LAYOUT.downloaded] if LAYOUT.downloaded else [],
     shell:
