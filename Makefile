@@ -58,6 +58,7 @@ lint: $(INSTALLED)
 	$(RUN) mypy
 	$(RUN) snakefmt --check workflow
 	$(RUN) snakemake --lint
+	$(RUN) snakemake --lint --snakefile workflow/grid.smk
 
 format: $(INSTALLED)
 	$(RUN) ruff format genifer tests docs

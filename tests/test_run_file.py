@@ -34,6 +34,7 @@ def test_a_block_states_only_what_differs() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        ({"grid": "g", "axes": {}}, ["axes", "--snakefile workflow/grid.smk"]),
         ({"sedes": [1]}, ["sedes", "does not exist", "seeds"]),
         ({"gan": {"ada": {"targt": 0.5}}}, ["gan.ada.targt", "does not exist", "target"]),
         ({"gan": {"batch_size": 48}}, ["gan.batch_size", "48", "multiple of 32"]),

@@ -264,6 +264,7 @@ def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
 
 def test_lint_is_clean() -> None:
     assert call(["snakemake", "--lint"]).returncode == 0
+    assert call(["snakemake", "--lint", "--snakefile", "workflow/grid.smk"]).returncode == 0
     assert call(["snakefmt", "--check", "workflow"]).returncode == 0
 
 
