@@ -11,7 +11,7 @@ if not workflow.overwrite_configfiles:
     configfile: "config/grid.yaml"
 
 
-report: "report/grid.rst"
+report: "report/grid/grid.rst"
 
 
 include: "rules/grid.smk"

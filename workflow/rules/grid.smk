@@ -26,7 +26,7 @@ def shown(path):
         return path
     return report(
         path,
-        caption="report/comparison.rst",
+        caption="report/grid/comparison.rst",
         category=GRID.name,
         labels={"shows": Path(path).stem},
     )
