@@ -6,6 +6,7 @@
 # make compare    all methods on the bundled digits, five seeds, in one table and one figure
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
 # make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
+# make ablation   variants that differ in one thing: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
 # make tables     write the documents' tables of results anew from docs/measured
@@ -19,7 +20,8 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo compare record test test-slow test-gpu lint format settings pictures chart report budgets ablations tables
+.PHONY: demo compare record test test-slow test-gpu lint format settings pictures chart report
+.PHONY: budgets ablation ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -56,6 +58,7 @@ lint: $(INSTALLED)
 	$(RUN) mypy
 	$(RUN) snakefmt --check workflow
 	$(RUN) snakemake --lint
+	$(RUN) snakemake --lint --snakefile workflow/grid.smk
 
 format: $(INSTALLED)
 	$(RUN) ruff format genifer tests docs
@@ -66,8 +69,18 @@ compare: $(INSTALLED)
 	$(RUN) snakemake --configfile config/quickstart.yaml config/compare.yaml
 	$(RUN) genifer compare compare
 
-budgets ablations: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/$@.yaml
+budgets: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
+
+ablations: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/ablations/cpu-options.yaml
+
+# The run is named after both files, so that the ablation of another run file does not replace its results.
+NAME ?= matching-stage
+ABLATION = $(NAME)-$(basename $(notdir $(CONFIG)))
+ablation: $(INSTALLED)
+	$(RUN) snakemake --configfile $(CONFIG) config/ablations/$(NAME).yaml --config run=$(ABLATION)
+	$(RUN) genifer compare $(ABLATION) --output comparison/$(ABLATION)
 
 pictures: demo chart
 	mkdir -p docs/images

@@ -1,7 +1,7 @@
 """Experiments that show what a run loses by its replay: other samples or labels in its place, all else alike.
 
-``config/ablations.yaml`` compares them with genifer. They are no methods to compete with: one looks at images
-of old classes, which genifer does without.
+``config/ablations/cpu-options.yaml`` compares them with genifer. They are no methods to compete with: one
+looks at images of old classes, which genifer does without.
 """
 
 from __future__ import annotations

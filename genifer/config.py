@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, WithJsonSchema, field_validator, model_validator
 
 from genifer.methods import PAPER
 from genifer.methods.method import Method
@@ -30,6 +30,7 @@ from genifer.settings import (
     Settings,
     TrainGanSettings,
 )
+from genifer.task_sizes import parse_tasks, refusal_of_tasks
 
 Tracker = Literal["tensorboard", "dvclive", "mlflow"]
 TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow")
@@ -37,7 +38,23 @@ PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
 """Group of the trainings that methods share: see `genifer.layout`."""
+SEED: Final = "seed"
+"""Value of ``scenario.class_order`` that draws the class order from the run's seed."""
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+TaskSizes = Annotated[
+    list[PositiveInt],
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0}, "minItems": 1},
+                {"type": "string"},
+            ]
+        }
+    ),
+]
 
 
 class DataSettings(Settings):
@@ -91,14 +108,30 @@ class DataSettings(Settings):
 class ScenarioSettings(Settings):
     """Which classes are learned when."""
 
-    tasks: Annotated[list[PositiveInt], Field(min_length=1)] = Field(
-        [50, 10, 10, 10, 10, 10], description="number of new classes in each task"
+    tasks: TaskSizes = Field(
+        [50, 10, 10, 10, 10, 10],
+        description="number of new classes in each task: a list, or a text such as '50 + 5 x 10', a first "
+        "task of 50 classes and then five of 10",
     )
-    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted"] | list[int | str] = Field(
+    class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted", "seed"] | list[int | str] = Field(
         1993,
-        description="seed of numpy's RandomState whose permutation is the order; or 'sorted'; "
-        "or a list of class indices or class names",
+        description="seed of numpy's RandomState whose permutation is the order; or 'seed', which takes each "
+        "seed of the run for it; or 'sorted'; or a list of class indices or class names",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _from_text(cls, tasks: Any) -> Any:
+        return parse_tasks(tasks) if isinstance(tasks, str) else tasks
+
+    @property
+    def order_is_drawn(self) -> bool:
+        """Whether every seed of the run has a class order of its own."""
+        return self.class_order == SEED
+
+    def of_seed(self, seed: int) -> ScenarioSettings:
+        """The scenario of one seed, whose class order does not depend on the run's seed any more."""
+        return self.model_copy(update={"class_order": seed}) if self.order_is_drawn else self
 
     @field_validator("class_order")
     @classmethod
@@ -274,6 +307,10 @@ class RunSettings(Settings):
         """The methods and data sets that the run can name."""
         return registry_of(self.plugins)
 
+    def of_seed(self, seed: int) -> Self:
+        """The settings that hold for one seed: with the class order that is drawn from it, if it is."""
+        return self.model_copy(update={"scenario": self.scenario.of_seed(seed)})
+
     def of_method(self, method: type[Method]) -> MethodSettings:
         """A method's block."""
         block = getattr(self, method.name)
@@ -339,8 +376,8 @@ class RunSettings(Settings):
     @field_validator("run")
     @classmethod
     def _not_reserved(cls, run: str) -> str:
-        if run == "downloads":
-            raise ValueError("is 'downloads', the folder of downloaded archives; choose another name")
+        if run in ("downloads", "grids"):
+            raise ValueError(f"is '{run}', a folder of files that are of no run; choose another name")
         return run
 
     @model_validator(mode="after")
@@ -356,6 +393,11 @@ class RunSettings(Settings):
                 "evaluation.split: validation needs images kept apart for it; "
                 "set data.validation_fraction, for example to 0.1"
             )
+        if self.start.classifier is not None and self.scenario.order_is_drawn and len(self.seeds) > 1:
+            raise ValueError(
+                "scenario.class_order: seed draws an order for each seed, but start.classifier has learned "
+                "one; set scenario.class_order to that one, or start.classifier: null"
+            )
         self._labels_differ()
         return self
 
@@ -363,13 +405,10 @@ class RunSettings(Settings):
         order = self.scenario.class_order
         total = sum(self.scenario.tasks)
         dataset = self.registry.datasets.get(self.data.dataset)
-        available = len(order) if isinstance(order, list) else dataset and dataset.classes
+        available = len(order) if isinstance(order, list) else dataset.classes if dataset else None
         if available is not None and total != available:
             source = "scenario.class_order lists" if isinstance(order, list) else f"{self.data.dataset} has"
-            raise ValueError(
-                f"scenario.tasks: {self.scenario.tasks} add up to {total} classes, but {source} "
-                f"{available}; change scenario.tasks so that they add up to {available}"
-            )
+            raise ValueError(refusal_of_tasks(self.scenario.tasks, f"{source} {available}", available))
 
     def _labels_differ(self) -> None:
         """Labels name files, on file systems that may not tell upper from lower case."""

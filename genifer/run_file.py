@@ -72,6 +72,11 @@ def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
         GeniferError: a setting is unknown or out of range, or settings do not fit together.
     """
     _refuse_renamed(content, source)
+    if "axes" in content:
+        raise GeniferError(
+            f"{source}: axes: this is a grid of several runs; run it with: snakemake --snakefile "
+            "workflow/grid.smk --configfile GRID_FILE"
+        )
     registry = _registry(content, source)
     model = settings_model(registry)
     settings_in_full = merged(model().model_dump(), content)

@@ -49,7 +49,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
     (r"make (test|test-slow|test-gpu|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
-    (r"make (budgets|ablations) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
+    (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
@@ -66,6 +66,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
+    (r"snakemake --snakefile workflow/grid\.smk .*--report .*", NOT_RUN, "tests/workflow/test_grid.py does"),
     (r"(CUDA_VISIBLE_DEVICES=\d )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster"),
     (r"srun (snakemake .*)", "\\1 --dry-run", "the paper's networks"),
     # Jobs

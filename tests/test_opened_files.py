@@ -31,14 +31,18 @@ def test_a_watch_sees_what_is_opened(tmp_path: Path) -> None:
     assert names == {"b"}
 
 
-def test_each_training_opens_the_images_of_its_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("class_order", "folder"), [(1993, "data"), ("seed", "data/seed_0")])
+def test_each_training_opens_the_images_of_its_task(
+    tmp_path: Path, class_order: int | str, folder: str
+) -> None:
     """The commands are those that Snakemake would run, in its order."""
     clone = make_clone(tmp_path)
     run_file = clone / "config" / "quickstart.yaml"
-    run_file.write_text(yaml.safe_dump(merged(TINY, {"runtime": {"trackers": []}})))
+    changes = {"runtime": {"trackers": []}, "scenario": {"class_order": class_order}}
+    run_file.write_text(yaml.safe_dump(merged(TINY, changes)))
     planned = call(["snakemake", "--configfile", run_file, "--dry-run", "--printshellcmds"], clone)
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    images = clone / "results" / "quickstart" / "data"
+    images = clone / "results" / "quickstart" / folder
     images.mkdir(parents=True)
     seen: dict[tuple[str, int], set[str]] = {}
     logs: dict[str, str] = {}

@@ -34,6 +34,7 @@ def test_a_block_states_only_what_differs() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        ({"grid": "g", "axes": {}}, ["axes", "--snakefile workflow/grid.smk"]),
         ({"sedes": [1]}, ["sedes", "does not exist", "seeds"]),
         ({"gan": {"ada": {"targt": 0.5}}}, ["gan.ada.targt", "does not exist", "target"]),
         ({"gan": {"batch_size": 48}}, ["gan.batch_size", "48", "multiple of 32"]),
@@ -99,6 +100,10 @@ def test_a_block_states_only_what_differs() -> None:
         ),
         ({"genifer": {"replay_fraction": 1.0}}, ["genifer.replay_fraction", "1.0"]),
         ({"start": {"gan": "gan.safetensors"}}, ["start.classifier is missing", "start.gan"]),
+        (
+            {"start": {"classifier": "c"}, "scenario": {"class_order": "seed"}, "seeds": [0, 1]},
+            ["scenario.class_order: seed", "start.classifier", "null"],
+        ),
         ({"start": {"task": 9, "classifier": "c"}}, ["start.task: 9", "0 to 5"]),
         ({"start": {"task": 2, "classifier": "c"}}, ["start.gan is missing", "task 3"]),
         (

@@ -56,7 +56,7 @@ def data(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
         own = memory - _peak_memory([sys.executable, "-c", "import genifer.data.prepare"])
         note = f"memory {own / raw:.1f} times the {raw / 1e6:.0f} MB of images, libraries excluded{source}"
         yield Figures.of("data, prepare", seconds, memory=memory, note=note)
-        first = prepared / Path(Layout(settings).data("train", [0])[0]).name
+        first = prepared / Path(Layout(settings).data("train", [0], settings.seeds[0])[0]).name
         read = meter.seconds(lambda: load_task_data([first], meter.device), 1)
         yield Figures.of("data of a task, read", read, note=_megabytes(first))
 
@@ -85,7 +85,7 @@ def _with_archive(settings: RunSettings, folder: Path) -> tuple[RunSettings, Pat
 def _prepare(settings: RunSettings, archive: Path | None, output: Path) -> int:
     """Run the job; returns its peak memory in bytes."""
     command = [sys.executable, "-m", "genifer", "prepare-data", "--output", str(output)]
-    command += ["--settings", json.dumps(job_settings(settings, "prepare_data"))]
+    command += ["--settings", json.dumps(job_settings(settings.of_seed(settings.seeds[0]), "prepare_data"))]
     command += ["--runtime", json.dumps({"plugins": [str(path) for path in settings.plugins]})]
     if archive is not None:
         command += ["--archive", str(archive)]

@@ -31,7 +31,9 @@ def prepare_data(
     from genifer.data.prepare import prepare_data as prepare
 
     run = options.load("prepare_data")
-    prepare(run.registry.dataset(run.data.dataset), run.data, run.scenario, archive, output)
+    prepare(
+        run.registry.dataset(run.data.dataset), run.data, run.scenario.of_seed(options.seed), archive, output
+    )
 
 
 @o.shared_options

@@ -77,16 +77,17 @@ def compare(
     ] = "genifer",
     output: Annotated[Path, o.option("--output", "Folder for the files.")] = Path("comparison"),
     results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
+    apart: Annotated[bool, o.option("--apart", "Average nothing over runs: each is a group.")] = False,
 ) -> None:
     """Compare methods of finished runs in one table and one figure.
 
-    Writes comparison.csv, .md, .tex, .pdf and .svg.
+    Writes comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
     """
     from genifer.report.comparison import write_comparison
 
     folders = [Path(run) if (Path(run) / "accuracy.csv").exists() else results / run for run in runs]
-    typer.echo(write_comparison(list(dict.fromkeys(folders)), reference, output))
-    typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg")
+    typer.echo(write_comparison(list(dict.fromkeys(folders)), reference, output, apart=apart))
+    typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg, averages.pdf, .svg")
 
 
 def record(config: o.RunFile) -> None:

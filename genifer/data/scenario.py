@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genifer.config import ScenarioSettings
+from genifer.config import SEED, ScenarioSettings
 from genifer.errors import GeniferError
+from genifer.task_sizes import refusal_of_tasks
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,15 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
     """Order the classes of a data set and divide them into tasks.
 
     Args:
-        settings: the number of classes per task, and the class order.
+        settings: the number of classes per task, and the class order, of one seed (`of_seed`).
         class_names: of all classes of the data set.
 
     Raises:
         GeniferError: the tasks do not add up to the classes, or a class does not exist.
     """
     n = len(class_names)
+    if settings.class_order == SEED:
+        raise GeniferError("scenario.class_order: seed draws one order per seed; choose the seed with --seed")
     if isinstance(settings.class_order, list):
         order = [_index(entry, class_names) for entry in settings.class_order]
         if len(set(order)) != len(order):
@@ -62,12 +65,9 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
         order = list(range(n))
     else:
         order = [int(c) for c in np.random.RandomState(settings.class_order).permutation(n)]
-    total = sum(settings.tasks)
-    if total != len(order):
-        raise GeniferError(
-            f"scenario.tasks: {settings.tasks} add up to {total} classes, but the data set has "
-            f"{len(order)}; change scenario.tasks so that they add up to {len(order)}"
-        )
+    if sum(settings.tasks) != len(order):
+        found = f"the data set has {len(order)}"
+        raise GeniferError(refusal_of_tasks(settings.tasks, found, len(order)))
     return Scenario(tuple(order), tuple(settings.tasks))
 
 

@@ -17,7 +17,10 @@ SUMMARY_COLUMNS = [
 """Columns of summary.csv; ``old_images`` (none, all or exemplars): those that a training uses."""
 
 COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
-"""Columns of accuracy.csv."""
+"""Columns of accuracy.csv. Where the class order is drawn from the seed, `ORDER_COLUMN` follows."""
+
+ORDER_COLUMN = "class_order"
+"""Column of accuracy.csv that says ``seed``: each seed of the run has a class order of its own."""
 
 CONFUSION_COLUMNS = [
     "method",

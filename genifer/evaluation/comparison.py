@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import t as student
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS, ORDER_COLUMN
 from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
 from genifer.layout import table_path
+from genifer.task_sizes import tasks_text
 
 CONFIDENCE = 0.95
 
@@ -24,24 +24,20 @@ class Definition:
 
     Attributes:
         tasks: number of new classes in each task.
-        order: names of all classes, in the order in which they are learned.
-        n_test: test images of each task.
+        order: names of all classes, in the order in which they are learned; by name where it is drawn.
+        n_test: test images of each task; of all together where the order is drawn.
+        drawn: whether the class order is drawn from the seed, so that each seed has its own.
     """
 
     tasks: tuple[int, ...]
     order: tuple[str, ...]
     n_test: tuple[int, ...]
+    drawn: bool = False
 
     @property
     def scenario(self) -> str:
         """The tasks as papers write them, such as 50 + 5 x 10."""
-        first, *later = self.tasks
-        repeats = [(size, len(list(group))) for size, group in groupby(later)]
-        if not later or all(size == first for size in later):
-            return f"{len(self.tasks)} x {first}"
-        return " + ".join(
-            [str(first), *(f"{count} x {size}" if count > 1 else str(size) for size, count in repeats)]
-        )
+        return tasks_text(self.tasks)
 
 
 @dataclass(frozen=True)
@@ -76,32 +72,44 @@ def read_run(folder: Path) -> Finished:
     confusion = read_table(Path(table_path(folder, "confusion")), CONFUSION_COLUMNS, needs_rows=True)
     tasks = accuracy.drop_duplicates("eval_task").sort_values("eval_task")
     classes = confusion.drop_duplicates("label").sort_values("label")
-    definition = Definition(
-        tuple(map(int, tasks["n_classes"])), tuple(classes["class_name"]), tuple(map(int, tasks["n_test"]))
-    )
+    n_classes, n_test = (tuple(map(int, tasks[name])) for name in ("n_classes", "n_test"))
+    if ORDER_COLUMN in accuracy:
+        names = tuple(sorted(set(confusion["class_name"])))
+        definition = Definition(n_classes, names, (sum(n_test),), drawn=True)
+    else:
+        definition = Definition(n_classes, tuple(classes["class_name"]), n_test)
     return Finished(folder.name, definition, accuracy)
 
 
-def groups_of(runs: Sequence[Finished]) -> list[Group]:
+def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
     """Put runs with the same definition together.
+
+    Args:
+        apart: every run is a group of its own instead.
 
     Raises:
         GeniferError: two of them have other results of the same method and seed.
     """
-    by_definition: dict[Definition, list[Finished]] = {}
-    for run in runs:
-        by_definition.setdefault(run.definition, []).append(run)
-    return [
-        Group(_title(definition, own[0].name, list(by_definition)), _together(own))
-        for definition, own in by_definition.items()
-    ]
+    definitions = list(dict.fromkeys(run.definition for run in runs))
+    if apart:
+        return [Group(f"{run.name}: {_title([run], definitions)}", _together([run])) for run in runs]
+    together = [[run for run in runs if run.definition == definition] for definition in definitions]
+    return [Group(_title(own, definitions), _together(own)) for own in together]
 
 
-def _title(definition: Definition, run: str, others: Sequence[Definition]) -> str:
-    alike = [other for other in others if other.scenario == definition.scenario]
+def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
+    """The scenario, and what tells the definition of these runs from the others'."""
+    definition = runs[0].definition
+    same_scenario = [other for other in others if other.scenario == definition.scenario]
+    alike = [other for other in same_scenario if other.drawn == definition.drawn]
     title = f"{definition.scenario} classes"
+    if definition.drawn:
+        seeds = sorted({int(seed) for run in runs for seed in run.accuracy["seed"]})
+        title += f", class order drawn from the seed ({', '.join(map(str, seeds))})"
+    elif len(alike) < len(same_scenario):
+        title += ", one class order"
     if len({other.order for other in alike}) > 1:
-        title += f", classes of {run}"
+        title += f", classes of {runs[0].name}"
     if len({other.n_test for other in alike if other.order == definition.order}) > 1:
         title += f", {sum(definition.n_test):,} test images"
     return title

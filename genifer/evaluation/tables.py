@@ -10,7 +10,14 @@ from typing import Any
 import pandas as pd
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS, REPLAY_COLUMNS, TRAINING_COLUMNS
+from genifer.evaluation import (
+    COLUMNS,
+    CONFUSION_COLUMNS,
+    METRICS,
+    ORDER_COLUMN,
+    REPLAY_COLUMNS,
+    TRAINING_COLUMNS,
+)
 from genifer.layout import METRICS as METRICS_FILE
 from genifer.layout import seed_folder, table_path
 from genifer.runtime.files import atomic_write
@@ -20,6 +27,7 @@ TEXT_COLUMNS = (
     "old_images",
     "series",
     "class_name",
+    ORDER_COLUMN,
     "job",
     "scalar",
     "device",
@@ -102,7 +110,12 @@ def write_table(table: pd.DataFrame, path: Path, float_format: str) -> None:
         table.to_csv(temporary, index=False, float_format=float_format)
 
 
-def tabulate(results: Path, seeds: Sequence[int], variants: Mapping[str, Mapping[str, Any]]) -> None:
+def tabulate(
+    results: Path,
+    seeds: Sequence[int],
+    variants: Mapping[str, Mapping[str, Any]],
+    class_order: str | None = None,
+) -> None:
     """Collect evaluations into accuracy.csv, summary.csv, confusion.csv and metrics/<label>.json.
 
     The JSON files hold the metrics of each label once more for DVC, which reads no CSV file as metrics.
@@ -111,12 +124,16 @@ def tabulate(results: Path, seeds: Sequence[int], variants: Mapping[str, Mapping
         results: the run's folder.
         variants: for each label ``old_images`` (none, all or exemplars) and ``places``, the folders of its
             evaluations below a seed's.
+        class_order: ``seed`` where the class order is drawn from the seed; it becomes a column of
+            accuracy.csv, so that such accuracies are not averaged with those of one order.
     """
     places = {label: variant["places"] for label, variant in variants.items()}
     accuracy = collect(results, seeds, places, "accuracy.csv", COLUMNS)
     confusion = collect(results, seeds, places, "confusion.csv", CONFUSION_COLUMNS)
     summary = summarize(accuracy)
     summary.insert(2, "old_images", [variants[label]["old_images"] for label in summary["method"]])
+    if class_order is not None:
+        accuracy[ORDER_COLUMN] = class_order
     write_table(accuracy, Path(table_path(results, "accuracy")), "%.6f")
     write_table(summary, Path(table_path(results, "summary")), "%.6f")
     write_table(confusion, Path(table_path(results, "confusion")), "%.6f")
@@ -249,6 +266,23 @@ def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
     return (best - end.reindex(best.index)).rename("forgetting").reset_index()
 
 
+def has_one_order(table: pd.DataFrame) -> bool:
+    """Whether all seeds of a table with ``label`` and ``class_name`` learn the classes in the same order."""
+    return bool(table.drop_duplicates(["label", "class_name"])["label"].is_unique)
+
+
+def with_common_labels(table: pd.DataFrame) -> pd.DataFrame:
+    """Give each class the same ``label`` for all seeds: by name, in the order in which the table has them.
+
+    A table whose seeds share one class order stays as it is.
+    """
+    if has_one_order(table):
+        return table
+    first = table.sort_values(["seed", "label"], kind="stable")["class_name"].drop_duplicates()
+    labels = {name: label for label, name in enumerate(first)}
+    return table.assign(label=table["class_name"].map(labels))
+
+
 def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
     """Compute the accuracy on each class after each task.
 
@@ -264,8 +298,12 @@ def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
 def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
     """Compute `forgetting` for each class but those of the last task: means over the seeds, worst first.
 
+    Where each seed has a class order of its own, a class has no task and no label. Its mean is over the
+    seeds in which it is not of the last task.
+
     Returns:
-        Columns method, eval_task, label, class_name, best, final, forgetting.
+        Columns method, eval_task, label, class_name, best, final, forgetting; or, with an order per seed,
+        method, class_name, n_seeds, best, final, forgetting.
     """
     accuracy = class_accuracy(confusion)
     last = accuracy["after_task"].max()
@@ -274,7 +312,12 @@ def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
     final = accuracy[accuracy["after_task"] == last].set_index(keys)["accuracy"]
     table = pd.DataFrame({"best": best, "final": final.reindex(best.index)})
     table["forgetting"] = table["best"] - table["final"]
-    means = table.groupby([key for key in keys if key != "seed"], sort=False).mean().reset_index()
+    if has_one_order(confusion):
+        means = table.groupby([key for key in keys if key != "seed"], sort=False).mean().reset_index()
+    else:
+        of_classes = table.groupby(["method", "class_name"], sort=False)
+        means = of_classes.mean().reset_index()
+        means.insert(2, "n_seeds", of_classes.size().to_numpy())
     return means.sort_values("forgetting", ascending=False, kind="stable", ignore_index=True)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from genifer.config import Variant, plain
+from genifer.config import SEED, Variant, plain
 from genifer.layout.jobs import Jobs, PlannedJob
 from genifer.layout.names import (
     BENCHMARK,
@@ -127,9 +127,13 @@ class Layout(Jobs):
     def splits(self) -> list[str]:
         return ["train", "test", *(["validation"] if self.settings.data.validation_fraction > 0 else [])]
 
+    def prepared_for(self, seed: int | str) -> list[str]:
+        """What the preparation of the data makes for a seed; the same for all, or not: see `data_folder`."""
+        return [path for split in self.splits for path in self.data(split, self.tasks, seed)]
+
     @property
     def prepared(self) -> list[str]:
-        return [path for split in self.splits for path in self.data(split, self.tasks)]
+        return list(dict.fromkeys(path for seed in self.settings.seeds for path in self.prepared_for(seed)))
 
     @property
     def downloaded(self) -> str:
@@ -148,12 +152,17 @@ class Layout(Jobs):
 
     # What the workflow passes to jobs
 
-    def settings_json(self, job: str) -> str:
-        """The settings of a job that is the same for all seeds and variants, with its version."""
+    def settings_json(self, job: str, seed: int | str | None = None) -> str:
+        """The settings of a job that is the same for all variants, with its version.
+
+        Args:
+            seed: of the job, where a setting depends on it.
+        """
         if job in self.table_settings:
             # Not sorted: the order of labels is that of rows and colours.
             return json.dumps({"version": VERSIONS[job], **self.table_settings[job]})
-        return json.dumps(job_settings(self.settings, job), sort_keys=True)
+        settings = self.settings if seed is None else self.settings.of_seed(int(seed))
+        return json.dumps(job_settings(settings, job), sort_keys=True)
 
     @property
     def runtime_options(self) -> str:
@@ -214,10 +223,11 @@ class Layout(Jobs):
             }
             for variant in self.variants
         }
+        drawn = {"class_order": SEED} if self.settings.scenario.order_is_drawn else {}
         first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
         costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
         return {
-            "tabulate": {"seeds": seeds, "variants": accuracy},
+            "tabulate": {"seeds": seeds, "variants": accuracy} | drawn,
             "tabulate_replay": {"seeds": seeds, "variants": replay},
             "tabulate_training": {"seeds": seeds, "variants": training},
             "tabulate_costs": {"seeds": seeds, "places": costs, "variants": budget},
@@ -315,7 +325,7 @@ class Layout(Jobs):
                     picture("forgetting", "Forgetting", method="all"),
                     *per_label("forgotten_classes", "Forgetting"),
                 ],
-                data=self.data(self.settings.evaluation.split, self.tasks),
+                data=self.data(self.settings.evaluation.split, self.tasks, self.settings.seeds[0]),
             ),
             Figure(
                 "plot_replay",

@@ -116,9 +116,14 @@ class Jobs:
                     self._evaluate_replay(seed, variant, chain, gan, judge) for gan in chain.gans.values()
                 ]
 
-    def data(self, split: str, tasks: Sequence[int]) -> list[str]:
+    def data_folder(self, seed: int | str) -> str:
+        """Folder of the prepared files: of all seeds, or of one where its class order is its own."""
+        own = f"/seed_{seed}" if self.settings.scenario.order_is_drawn else ""
+        return f"{self.results}/data{own}"
+
+    def data(self, split: str, tasks: Sequence[int], seed: int | str) -> list[str]:
         """Prepared files of a split, one per task."""
-        return [f"{self.results}/data/task_{task}_{split}.safetensors" for task in tasks]
+        return [f"{self.data_folder(seed)}/task_{task}_{split}.safetensors" for task in tasks]
 
     def job(self, name: str, seed: str | int, group: str, task: str | int) -> PlannedJob:
         """The job of these names.
@@ -167,7 +172,7 @@ class Jobs:
         self._plan_first_task(seed, variant, chain)
         for task in self.later:
             inputs: dict[str, str | list[str]] = {
-                "data": self.data("train", range(task + 1) if method.images == "so_far" else [task]),
+                "data": self.data("train", range(task + 1) if method.images == "so_far" else [task], seed),
                 "old_classifier": chain.classifiers[task - 1].checkpoint,
             }
             before = [chain.classifiers[task - 1]]
@@ -178,7 +183,7 @@ class Jobs:
             chain.classifiers[task] = self._training(name, seed, task, variant, inputs, before)
             if method.uses_gan and task < self.tasks[-1]:
                 inputs = {
-                    "data": self.data("train", [task]),
+                    "data": self.data("train", [task], seed),
                     "classifier": chain.classifiers[task].checkpoint,
                     "old_gan": chain.gans[task - 1].checkpoint,
                 }
@@ -190,7 +195,7 @@ class Jobs:
 
     def _plan_first_task(self, seed: int, variant: Variant, chain: Chain) -> None:
         first, method = self.first, variant.method
-        data: dict[str, str | list[str]] = {"data": self.data("train", [first])}
+        data: dict[str, str | list[str]] = {"data": self.data("train", [first], seed)}
         name = f"{TRAIN}{method.name}"
         if method.first_task == "own":
             chain.classifiers[first] = self._training(name, seed, first, variant, data, [])
@@ -272,7 +277,7 @@ class Jobs:
                 task=classifier.task,
                 group=group,
                 folder=folder,
-                inputs={"classifier": classifier.checkpoint, "data": self._evaluated(classifier.task)},
+                inputs={"classifier": classifier.checkpoint, "data": self._evaluated(classifier.task, seed)},
                 outputs={"accuracy": f"{folder}/accuracy.csv", "confusion": f"{folder}/confusion.csv"},
                 settings=variant.settings,
                 method=classifier.method,
@@ -301,7 +306,7 @@ class Jobs:
                 inputs={
                     "gan": gan.checkpoint,
                     "classifier": chain.classifiers[gan.task].checkpoint,
-                    "data": self.data("train", range(gan.task + 1)) + self._evaluated(gan.task),
+                    "data": self.data("train", range(gan.task + 1), seed) + self._evaluated(gan.task, seed),
                     **other,
                 },
                 outputs={"replay": f"{folder}/replay.csv", "nearest": f"{folder}/nearest.safetensors"},
@@ -315,7 +320,11 @@ class Jobs:
         """Plan the plots of what a GAN makes; in the direct mode it makes features, which are no pictures."""
         if replay.settings.gan.generated_stage:
             return
-        inputs = {**replay.inputs, "nearest": replay.outputs["nearest"], "data": self._evaluated(replay.task)}
+        inputs = {
+            **replay.inputs,
+            "nearest": replay.outputs["nearest"],
+            "data": self._evaluated(replay.task, replay.seed),
+        }
         inputs.pop("judge", None)
         if replay.task - 1 in chain.gans:
             inputs["old_gan"] = chain.gans[replay.task - 1].checkpoint
@@ -323,8 +332,8 @@ class Jobs:
         folder = f"{seed_folder(self.results, replay.seed)}/{place(replay.group, replay.task, name)}"
         self._jobs[folder] = dataclasses.replace(replay, name=name, folder=folder, inputs=inputs, outputs={})
 
-    def _evaluated(self, task: int) -> list[str]:
-        return self.data(self.settings.evaluation.split, range(task + 1))
+    def _evaluated(self, task: int, seed: int) -> list[str]:
+        return self.data(self.settings.evaluation.split, range(task + 1), seed)
 
 
 def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]) -> str:

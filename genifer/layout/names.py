@@ -6,9 +6,15 @@ from pathlib import Path
 
 RESULTS = Path("results")
 DOWNLOADS = RESULTS / "downloads"
+GRIDS = RESULTS / "grids"
 
 CLASSIFIER, GAN = "classifier.safetensors", "gan.safetensors"
 METRICS, BENCHMARK = "metrics.csv", "benchmark.tsv"
+COMPARISON = (
+    *(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "pdf", "svg")),
+    *("averages.pdf", "averages.svg"),
+)
+"""What `genifer compare` writes."""
 PLAN, RECORDS = "plan.json", "records.json"
 
 

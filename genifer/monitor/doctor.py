@@ -20,7 +20,7 @@ import typer
 from genifer.config import RunSettings
 from genifer.data.load import find_archive
 from genifer.errors import GeniferError
-from genifer.layout import RESULTS
+from genifer.layout import RESULTS, Layout
 from genifer.monitor.estimate import (
     bytes_needed,
     layout_of_one_seed,
@@ -144,8 +144,9 @@ def _data(settings: RunSettings) -> Finding:
     check_given_files(settings)
     check_trackers(settings)
     dataset, layout = settings.registry.dataset(settings.data.dataset), layout_of_one_seed(settings)
-    if all(Path(path).is_file() for path in layout.prepared):
-        return Finding("data", "ok", f"prepared in {Path(layout.prepared[0]).parent}")
+    prepared = Layout(settings).prepared
+    if all(Path(path).is_file() for path in prepared):
+        return Finding("data", "ok", f"prepared in {Path(os.path.commonpath(prepared))}")
     if dataset.archive == "none":
         return Finding("data", "ok", f"{dataset.name} needs no file")
     downloaded = Path(layout.downloaded) if layout.downloaded else None

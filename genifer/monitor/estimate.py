@@ -55,12 +55,17 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
         before = [chains[other.folder] for other in layout.trained_before(job)]
         chains[job.folder] = seconds[job.folder] + max(before, default=0.0)
     chain = max(chains.values(), default=0.0) + JOBS_AROUND * JOB_SECONDS
-    # A GAN's replay is evaluated and drawn. Data, pages and what collects from all seeds are made once.
+    # A GAN's replay is evaluated and drawn. Pages and what collects from all seeds are made once.
     others = len(layout.evaluations) + 2 * len(layout.replay_evaluations)
-    once = 2 + len(layout.tabulated) + len(layout.figures)
+    once = 1 + preparations(settings) + len(layout.tabulated) + len(layout.figures)
     per_seed = sum(seconds.values()) + others * JOB_SECONDS
     total = len(settings.seeds) * per_seed + once * JOB_SECONDS
     return max(chain, total / at_once) / 3600
+
+
+def preparations(settings: RunSettings) -> int:
+    """Number of times that the data are prepared: once, or for the class order of each seed."""
+    return len(settings.seeds) if settings.scenario.order_is_drawn else 1
 
 
 @contextmanager
@@ -156,7 +161,7 @@ def bytes_needed(settings: RunSettings) -> int:
             sizes[key] = _checkpoint_and_resume_file(job)
         checkpoints += sizes[key][0]
         resumed = max(resumed, sizes[key][1])
-    return prepared + len(settings.seeds) * checkpoints + KEPT * resumed
+    return preparations(settings) * prepared + len(settings.seeds) * checkpoints + KEPT * resumed
 
 
 def _checkpoint_and_resume_file(job: PlannedJob) -> tuple[int, int]:

@@ -117,4 +117,4 @@ def _check_archive(settings: RunSettings, archive: Path) -> None:
     with errors_explained(dataset, archive):
         names = dataset.class_names_in(archive)
     if names is not None:
-        build_scenario(settings.scenario, names)
+        build_scenario(settings.scenario.of_seed(settings.seeds[0]), names)

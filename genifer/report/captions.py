@@ -20,9 +20,15 @@ from genifer.evaluation import (
     TRAINING_COLUMNS,
 )
 from genifer.evaluation.costs import cost_by_job
-from genifer.evaluation.tables import forgetting_of_classes, incremental_accuracy, read_table
+from genifer.evaluation.tables import (
+    forgetting_of_classes,
+    has_one_order,
+    incremental_accuracy,
+    read_table,
+    with_common_labels,
+)
 from genifer.layout import Layout, place
-from genifer.report.phrases import old_images_note, over_seeds
+from genifer.report.phrases import listed, old_images_note, over_seeds
 from genifer.run_file import flat_settings, parse_settings
 from genifer.runtime.durations import span
 from genifer.versions import GAN_JOBS
@@ -96,6 +102,25 @@ class Captions:
     def scenario(self) -> str:
         """For example ``4 + 2 + 2 classes``."""
         return " + ".join(map(str, self.settings.scenario.tasks)) + " classes"
+
+    @property
+    def class_order(self) -> str:
+        """For example ``class order 1993`` or ``class order drawn from the seed``."""
+        order = self.settings.scenario.class_order
+        if self.settings.scenario.order_is_drawn:
+            return "class order drawn from the seed"
+        return "class order of the run file" if isinstance(order, list) else f"class order {order}"
+
+    @property
+    def one_order(self) -> bool:
+        """Whether there is one class order: for all seeds, or for the only one."""
+        return not self.settings.scenario.order_is_drawn or len(self.settings.seeds) == 1
+
+    @property
+    def named_seeds(self) -> str:
+        """``seed 0`` or ``seeds 0, 1 and 2``."""
+        seeds = [str(seed) for seed in self.settings.seeds]
+        return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
 
     @property
     def split(self) -> str:
@@ -319,8 +344,19 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def _with_common_predictions(confusion: pd.DataFrame) -> pd.DataFrame:
+    """Give each class the same number for all seeds, as true and as predicted class."""
+    if has_one_order(confusion):
+        return confusion
+    common = with_common_labels(confusion)
+    numbers = dict(zip(zip(confusion["seed"], confusion["label"], strict=True), common["label"], strict=True))
+    pairs = zip(confusion["seed"], confusion["predicted"], strict=True)
+    return common.assign(predicted=[numbers[pair] for pair in pairs])
+
+
 def _most_confused(confusion: pd.DataFrame) -> str:
     table = confusion[confusion["after_task"] == confusion["after_task"].max()]
+    table = _with_common_predictions(table)
     names = dict(zip(table["label"], table["class_name"], strict=True))
     pairs = table.groupby(["label", "predicted"])["n_images"].sum()
     totals = pairs.groupby("label").sum()

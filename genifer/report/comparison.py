@@ -17,7 +17,8 @@ from matplotlib.ticker import PercentFormatter
 from genifer.config import PlotSettings
 from genifer.evaluation.comparison import METRIC_NAMES, Group, compare, groups_of, read_run
 from genifer.evaluation.tables import incremental_accuracy, with_deviation, write_table
-from genifer.report.plots import legend_below, method_colors, set_style
+from genifer.report.averages import averages_figure
+from genifer.report.plots import legend_below, method_colors, set_style, wrapped
 from genifer.report.plots.accuracy import MARKERS
 from genifer.runtime.files import atomic_write
 
@@ -28,13 +29,14 @@ COLUMN, PAGE = 3.3, 6.9
 """Widths of a column and of a page of a paper in inches."""
 
 
-def write_comparison(runs: Sequence[Path], reference: str, output: Path) -> str:
-    """Compare finished runs; writes comparison.csv, .md, .tex, .pdf and .svg.
+def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apart: bool = False) -> str:
+    """Compare finished runs; writes comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
 
     Args:
         runs: their folders.
         reference: label of the method that others are compared with.
         output: folder of the files.
+        apart: every run is a group of its own, also where definitions agree.
 
     Returns:
         The table as Markdown.
@@ -42,22 +44,27 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path) -> str:
     Raises:
         GeniferError: a run's tables are missing or damaged, or the runs cannot be compared.
     """
-    groups = groups_of([read_run(run) for run in runs])
+    groups = groups_of([read_run(run) for run in runs], apart=apart)
     table = compare(groups, reference)
-    figure = _figure(groups)
     output.mkdir(parents=True, exist_ok=True)
     write_table(table, output / "comparison.csv", "%.6f")
     markdown, latex = _markdown(table, reference), _latex(table, reference)
     for suffix, text in (("md", markdown), ("tex", latex)):
         with atomic_write(output / f"comparison.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
+    _save(_figure(groups), output / "comparison")
+    _save(averages_figure(groups), output / "averages")
+    return markdown
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as PDF and SVG, and close it."""
     for suffix in ("pdf", "svg"):
-        with atomic_write(output / f"comparison.{suffix}") as temporary:
+        with atomic_write(path.with_name(f"{path.name}.{suffix}")) as temporary:
             figure.savefig(
                 temporary, format=suffix, metadata={"CreationDate" if suffix == "pdf" else "Date": None}
             )
     plt.close(figure)
-    return markdown
 
 
 def _rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
@@ -147,7 +154,8 @@ def _figure(groups: Sequence[Group]) -> Figure:
             legend=False,
             ax=axes,
         )
-        axes.set(title=group.title, xlabel="classes so far", ylabel="accuracy", ylim=(0, 1.02))
+        title = wrapped(group.title, figure.get_figwidth() / columns)
+        axes.set(title=title, xlabel="classes so far", ylabel="accuracy", ylim=(0, 1.02))
         axes.set_xticks(sorted(steps["classes_seen"].unique()))
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     for axes in grid.flat[len(groups) :]:

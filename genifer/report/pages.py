@@ -21,12 +21,13 @@ from genifer.evaluation import (
 from genifer.evaluation.costs import cost_by_job
 from genifer.evaluation.tables import (
     forgetting_of_classes,
+    has_one_order,
     incremental_accuracy,
     read_table,
     with_deviation,
 )
 from genifer.layout import table_path
-from genifer.report.phrases import device_name, old_images_note
+from genifer.report.phrases import device_name, old_images_note, order_note
 from genifer.runtime.durations import span
 from genifer.runtime.files import atomic_write
 
@@ -87,7 +88,9 @@ def write_tables(results: Path, tables: Sequence[str], output: Path) -> None:
         if page.compares_methods and not note:
             summary = read_table(Path(table_path(results, "summary")), SUMMARY_COLUMNS, needs_rows=True)
             old_images = dict(zip(summary["method"], summary["old_images"], strict=True))
-            note = f"<p>{escape(old_images_note(old_images))}</p>\n"
+            accuracy = read_table(Path(table_path(results, "accuracy")), COLUMNS, needs_rows=True)
+            notes = [old_images_note(old_images), order_note(accuracy)]
+            note = "".join(f"<p>{escape(text)}</p>\n" for text in notes if text)
         read = read_table(
             Path(table_path(results, page.source)), page.columns, needs_rows=page.compares_methods
         )
@@ -128,10 +131,12 @@ def _forgotten_classes(confusion: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat(tables)
     for name in ("best", "final", "forgetting"):
         table[name] = 100 * table[name]
-    columns = ["method", "class_name", "eval_task", "best", "final", "forgetting"]
+    where = "eval_task" if "eval_task" in table else "n_seeds"
+    columns = ["method", "class_name", where, "best", "final", "forgetting"]
     names = {
         "class_name": "class",
         "eval_task": "task",
+        "n_seeds": "seeds",
         "best": "best earlier accuracy",
         "final": "final accuracy",
     }
@@ -139,7 +144,9 @@ def _forgotten_classes(confusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def _replay(replay: pd.DataFrame) -> pd.DataFrame:
-    keys = ["method", "after_task", "eval_task", "label", "class_name"]
+    # With a class order per seed, a class has no task and no label.
+    of_class = ["eval_task", "label"] if has_one_order(replay) else []
+    keys = ["method", "after_task", *of_class, "class_name"]
     shares = ["agreement", "agreement_of_held_out", "judge_agreement", "judge_agreement_of_held_out"]
     shares.append("coverage")
     distances = ["frechet", "frechet_of_held_out", "nearest", "nearest_of_held_out"]
@@ -160,7 +167,7 @@ def _replay(replay: pd.DataFrame) -> pd.DataFrame:
         "nearest": "grey levels to nearest training image",
         "nearest_of_held_out": "grey levels of held-out images",
     }
-    return table.drop(columns="label").rename(columns=names)
+    return table.drop(columns=of_class[1:]).rename(columns=names)
 
 
 def _costs(costs: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from genifer.evaluation import ORDER_COLUMN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def over_seeds(count: int, statistic: str = "") -> str:
@@ -17,6 +23,18 @@ def over_seeds(count: int, statistic: str = "") -> str:
     if count == 1:
         return "one seed"
     return f"{statistic} over {count} seeds" if statistic else f"{count} seeds"
+
+
+def order_note(accuracy: pd.DataFrame) -> str:
+    """Say that the class order is drawn from the seed, and name the seeds; empty where all seeds share one.
+
+    Args:
+        accuracy: as in accuracy.csv.
+    """
+    if ORDER_COLUMN not in accuracy:
+        return ""
+    seeds = listed([str(seed) for seed in dict.fromkeys(accuracy["seed"])])
+    return f"The class order is drawn from the seed ({seeds}), so deviations over seeds include the order's."
 
 
 OLD_IMAGES = {

@@ -22,6 +22,7 @@ from genifer.evaluation.tables import (
     class_accuracy,
     forgetting,
     forgetting_of_classes,
+    has_one_order,
     incremental_accuracy,
     read_table,
     summarize,
@@ -29,6 +30,7 @@ from genifer.evaluation.tables import (
     tabulate,
     tabulate_replay,
     tabulate_training,
+    with_common_labels,
     with_deviation,
 )
 
@@ -278,3 +280,34 @@ def test_forgetting_class_by_class(tmp_path: Path) -> None:
     assert table["class_name"].tolist() == ["cat", "1e3", "NA"]
     assert table["best"].tolist() == pytest.approx([0.95, 1.0, 1.0])
     assert table["forgetting"].tolist() == pytest.approx([0.95, 0.5, 0.0])
+
+
+def test_classes_are_known_by_name_where_each_seed_has_an_order() -> None:
+    """Seed 0 learns ant, bee, cat; seed 1 learns cat, ant, bee: means are those of a class, not of a position."""
+    orders = {0: ["ant", "bee", "cat"], 1: ["cat", "ant", "bee"]}
+    right = {("ant", 0): (8, 2), ("bee", 0): (6, 6), ("cat", 1): (10, 4), ("ant", 1): (4, 2)}
+    rows = []
+    for seed, order in orders.items():
+        for after in (1, 2):
+            for label, name in enumerate(order[: after + 1]):
+                correct = right.get((name, seed), (9, 9))[after - 1]
+                for predicted, n in ((label, correct), ((label + 1) % 3, 10 - correct)):
+                    rows.append(["genifer", seed, after, label, label, name, predicted, n])
+    confusion = pd.DataFrame(rows, columns=CONFUSION_COLUMNS)
+    assert not has_one_order(confusion)
+    assert has_one_order(confusion[confusion["seed"] == 1])
+    table = forgetting_of_classes(confusion).set_index("class_name")
+    assert table["n_seeds"].to_dict() == {"cat": 1, "ant": 2, "bee": 1}
+    assert table["best"].to_dict() == pytest.approx({"cat": 1.0, "ant": 0.6, "bee": 0.6})
+    assert table["final"].to_dict() == pytest.approx({"cat": 0.4, "ant": 0.2, "bee": 0.6})
+    common = with_common_labels(confusion)
+    assert dict(zip(common["class_name"], common["label"], strict=True)) == {"ant": 0, "bee": 1, "cat": 2}
+    of_one = confusion[confusion["seed"] == 1]
+    assert with_common_labels(of_one) is of_one
+
+
+def test_accuracies_say_that_the_order_is_drawn(tmp_path: Path) -> None:
+    made_up_run(tmp_path, run="drawn", scenario={"tasks": [2, 1], "class_order": "seed"}, methods=["lwf"])
+    made_up_run(tmp_path, run="one", scenario={"tasks": [2, 1]}, methods=["lwf"])
+    assert set(pd.read_csv(tmp_path / "drawn" / "accuracy.csv")["class_order"]) == {"seed"}
+    assert list(pd.read_csv(tmp_path / "one" / "accuracy.csv").columns) == COLUMNS

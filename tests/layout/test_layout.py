@@ -172,6 +172,30 @@ def test_paths_of_a_run_lie_in_its_folder() -> None:
     assert len(files) == len(set(files))
 
 
+def test_an_order_per_seed_has_data_per_seed() -> None:
+    """A job's images are those of its seed; without it the paths are those of one order."""
+    drawn = layout(scenario={"class_order": "seed"}, seeds=[3, 5])
+    jobs = [*drawn.trainings, *drawn.evaluations, *drawn.replay_evaluations]
+    for job in jobs:
+        assert {Path(path).parent.name for path in job.inputs["data"]} == {f"seed_{job.seed}"}
+    assert {Path(path).parent.name for path in drawn.prepared} == {"seed_3", "seed_5"}
+    (forgotten,) = [figure for figure in drawn.figures if figure.name == "forgetting"]
+    assert {Path(path).parent.name for path in forgotten.data} == {"seed_3"}
+    one = layout(seeds=[3, 5])
+    assert {str(Path(path).parent) for path in one.prepared} == {"results/quickstart/data"}
+    assert one.prepared_for("{seed}") == one.prepared
+    assert "class_order" not in one.table_settings["tabulate"]
+
+
+def test_an_order_per_seed_is_the_order_of_that_seed() -> None:
+    drawn, fixed = layout(scenario={"class_order": "seed"}), layout(scenario={"class_order": 3})
+    assert drawn.settings_json("prepare_data", "3") == fixed.settings_json("prepare_data")
+    assert drawn.settings_json("prepare_data", "4") != fixed.settings_json("prepare_data")
+    assert fixed.settings_json("prepare_data", None) == fixed.settings_json("prepare_data", "4")
+    by_job = [[job.settings_json() for job in run.trainings] for run in (drawn, fixed)]
+    assert by_job[0] == by_job[1]
+
+
 def test_given_checkpoints_replace_trainings() -> None:
     start = {"task": 1, "classifier": "c.safetensors", "gan": "g.safetensors"}
     planned = layout(methods=["genifer"], start=start)

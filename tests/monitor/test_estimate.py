@@ -121,3 +121,10 @@ def test_bytes() -> None:
     assert two - one > classifier
     folder = {"dataset": "image_folder", "archive": "somewhere"}
     assert bytes_needed(settings_of(data=folder)) == one - images
+
+
+def test_an_order_per_seed_needs_room_for_data_per_seed() -> None:
+    one, drawn = (settings_of(seeds=[0, 1, 2], scenario={"class_order": order}) for order in (1993, "seed"))
+    images = one.registry.dataset("digits").images
+    assert images is not None
+    assert bytes_needed(drawn) - bytes_needed(one) == 2 * images * 8 * 8

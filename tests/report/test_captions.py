@@ -87,6 +87,18 @@ def test_captions_of_a_single_task_and_of_the_defaults(tmp_path: Path) -> None:
     assert Captions(paper).settings_that_differ == []
 
 
+def test_captions_of_an_order_per_seed(tmp_path: Path) -> None:
+    scenario = {"tasks": [3, 2, 1], "class_order": "seed"}
+    layout = made_up_run(tmp_path, methods=["finetune"], scenario=scenario, seeds=[3, 4])
+    assert "class order drawn from the seed, seeds 3 and 4" in rendered(layout, "workflow")
+    assert "order in which they were learned" not in rendered(layout, "confusion")
+    assert "not of the last task" in rendered(layout, "forgotten_classes")
+    assert "not of the last task" in rendered(layout, "table_forgotten_classes")
+    one = made_up_run(tmp_path, run="one", methods=["finetune"], scenario={"tasks": [3, 2, 1]}, seeds=[3, 4])
+    assert "class order 1993, seeds 3 and 4" in rendered(one, "workflow")
+    assert "order in which they were learned" in rendered(one, "confusion")
+
+
 def test_captions_say_which_methods_use_old_images(layout: Layout) -> None:
     note = (
         "joint uses the images of all tasks so far; hoarder_ stores exemplars (images of old tasks); "
@@ -99,7 +111,9 @@ def test_captions_say_which_methods_use_old_images(layout: Layout) -> None:
 def test_the_landing_page_of_a_made_up_run(layout: Layout) -> None:
     landing = rendered(layout, "workflow")
     assert "Run birds" in landing
-    assert "4 + 3 + 3 classes with genifer, tuned, hoarder_, joint; 2 seeds" in landing
+    assert (
+        "4 + 3 + 3 classes with genifer, tuned, hoarder_, joint; class order 1993, seeds 0 and 5" in landing
+    )
     assert "A machine; precision fp32" in landing
     methods = "genifer, tuned (method: genifer, gan.matching_stage: 3, gan.r1_gamma: 0.25), hoarder_, joint"
     assert f"methods {methods} genifer, finetune, joint" in landing

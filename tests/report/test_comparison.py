@@ -10,6 +10,9 @@ import pytest
 from scipy.stats import ttest_rel
 from support.in_process import genifer
 
+from genifer.evaluation.comparison import groups_of, read_run
+from genifer.report.averages import averages_figure
+
 SEEDS = (0, 1, 2, 3)
 
 
@@ -19,11 +22,13 @@ def write_run(
     seeds: tuple[int, ...] = SEEDS,
     classes: str = "abcdef",
     n_test: int = 100,
+    class_order: str | None = None,
 ) -> Path:
     """A finished run of two tasks with three classes each.
 
     Args:
         right: for each method, the right answers after the last task, for each seed, of twice ``n_test``.
+        class_order: ``seed`` where it is drawn from the seed.
     """
     folder.mkdir(parents=True)
     accuracy, confusion = [], []
@@ -34,9 +39,9 @@ def write_run(
             for label, name in enumerate(classes):
                 confusion.append([method, seed, 1, label // 3, label, name, label, n_test // 3])
     names = ["method", "seed", "after_task", "eval_task"]
-    pd.DataFrame(accuracy, columns=[*names, "n_classes", "n_test", "n_correct", "accuracy"]).to_csv(
-        folder / "accuracy.csv", index=False
-    )
+    order = {} if class_order is None else {"class_order": class_order}
+    columns = [*names, "n_classes", "n_test", "n_correct", "accuracy"]
+    pd.DataFrame(accuracy, columns=columns).assign(**order).to_csv(folder / "accuracy.csv", index=False)
     pd.DataFrame(confusion, columns=[*names, "label", "class_name", "predicted", "n_images"]).to_csv(
         folder / "confusion.csv", index=False
     )
@@ -81,6 +86,27 @@ def test_other_definitions_stay_apart(tmp_path: Path, changes: dict[str, object]
     assert table["n_seeds"].tolist() == [4, 4]
 
 
+def test_drawn_orders_are_averaged_with_drawn_orders_only(tmp_path: Path) -> None:
+    """Runs of one seed each belong together, although their orders differ; the run with one order stays apart."""
+    first = write_run(tmp_path / "first", {"genifer": [150]}, (3,), class_order="seed")
+    second = write_run(tmp_path / "second", {"genifer": [170]}, (4,), classes="dcafbe", class_order="seed")
+    one = write_run(tmp_path / "one", {"genifer": [100, 110]}, (3, 4))
+    table = compared(tmp_path, first, second, one)
+    assert table["scenario"].tolist() == [
+        "2 x 3 classes, class order drawn from the seed (3, 4)",
+        "2 x 3 classes, one class order",
+    ]
+    assert table["n_seeds"].tolist() == [2, 2]
+    assert table["average_incremental_accuracy_mean"].tolist() == pytest.approx([0.8, 0.525])
+    assert compared(tmp_path, one)["scenario"].tolist() == ["2 x 3 classes"]
+
+
+def test_drawn_orders_of_other_classes_stay_apart(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {"genifer": [150]}, (3,), class_order="seed")
+    second = write_run(tmp_path / "second", {"genifer": [170]}, (4,), classes="uvwxyz", class_order="seed")
+    assert compared(tmp_path, first, second)["n_seeds"].tolist() == [1, 1]
+
+
 def test_the_same_trainings_count_once(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first", {"genifer": OURS, "joint": OTHER})
     second = write_run(tmp_path / "second", {"genifer": OURS, "lwf": OTHER})
@@ -109,11 +135,27 @@ def test_a_missing_run_or_reference_is_named(tmp_path: Path, capfd: pytest.Captu
 def test_files_for_a_paper(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"genifer": OURS, "a_b": OTHER})
     compared(tmp_path, run)
-    files = {path.suffix: path for path in (tmp_path / "out").iterdir()}
+    files = {path.suffix: path for path in (tmp_path / "out").glob("comparison.*")}
     assert set(files) == {".csv", ".md", ".tex", ".pdf", ".svg"}
+    assert {path.name for path in (tmp_path / "out").glob("averages.*")} == {"averages.pdf", "averages.svg"}
     assert "| genifer | 4 | 80.5 +- 4.2 |" in files[".md"].read_text()
     latex = files[".tex"].read_text()
     assert r"genifer & 4 & 80.5 $\pm$ 4.2" in latex
     assert r"a\_b & 4" in latex
     assert b"/FontFile2" in files[".pdf"].read_bytes()
     assert "<text" not in files[".svg"].read_text()
+
+
+def test_averages_have_a_dot_per_seed(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "run", {"genifer": OURS, "lwf": OTHER}),
+        write_run(tmp_path / "other", {"genifer": [99]}, (0,), classes="fedcba"),
+    ]
+    figure = averages_figure(groups_of([read_run(run) for run in runs]))
+    upper, lower = figure.axes
+    assert [label.get_text() for label in upper.get_yticklabels()] == ["genifer", "lwf"]
+    dots = {round(float(line.get_ydata()[0])): line for line in upper.lines if line.get_marker() == "o"}
+    assert sorted(dots[0].get_xdata()) == pytest.approx(sorted(right / 200 for right in OURS))
+    assert sorted(dots[1].get_xdata()) == pytest.approx(sorted(right / 200 for right in OTHER))
+    bars = [line for line in lower.lines if line.get_marker() != "o"]
+    assert list(bars[0].get_xdata()) == pytest.approx([99 / 200] * 2)

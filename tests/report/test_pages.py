@@ -57,6 +57,24 @@ def test_one_seed_and_one_task(tmp_path: Path) -> None:
     assert not (results / "tables" / "replay.html").exists()
 
 
+def test_an_order_per_seed(tmp_path: Path) -> None:
+    """Pages name seeds and order; a class has no task."""
+    scenario = {"tasks": [3, 2, 1], "class_order": "seed"}
+    layout = made_up_run(tmp_path, methods=["genifer"], scenario=scenario, seeds=[3, 4])
+    results = Path(layout.results)
+    write_tables(results, **layout.table_settings["write_tables"], output=results / "tables")
+    pages = {path.stem: path.read_text() for path in (results / "tables").iterdir()}
+    for name in ("summary", "accuracy", "forgotten_classes"):
+        assert "The class order is drawn from the seed (3 and 4)" in pages[name]
+    forgotten = columns(pages["forgotten_classes"])
+    assert len(set(forgotten["class"])) == len(forgotten["class"])
+    assert "task" not in forgotten
+    replay = columns(pages["replay"])
+    assert "task of class" not in replay
+    pairs = list(zip(replay["GAN of task"], replay["class"], strict=True))
+    assert len(set(pairs)) == len(pairs)
+
+
 def test_unknown_and_missing_tables_are_refused(layout: Layout) -> None:
     results = Path(layout.results)
     with pytest.raises(GeniferError, match="no table 'wealth'; choose from summary, accuracy"):

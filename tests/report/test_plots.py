@@ -15,12 +15,14 @@ from support.in_process import genifer
 from support.made_up_run import class_name, made_up_run, write_data
 
 from genifer.config import PlotSettings
+from genifer.data.batches import load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import CONFUSION_COLUMNS, TRAINING_COLUMNS
 from genifer.evaluation.replay import NEAREST
 from genifer.layout import Layout
 from genifer.report.draw import draw
 from genifer.report.plots import legend_below, method_colors, set_style, short_name, wrapped
+from genifer.report.plots.forgetting import _find_class
 from genifer.report.plots.sample_grids import plot_sample_grids
 from genifer.report.plots.training import plot_training
 from genifer.report.published import read_published
@@ -69,6 +71,33 @@ def test_the_plots_are_those_that_the_layout_names(
     layout = made_up_run(tmp_path, methods=methods, scenario={"tasks": tasks}, seeds=[0, 1])
     expected = [path for figure in layout.figures for one in figure.pictures for path in layout.plot(one)]
     assert draw_all(layout) == set(expected)
+
+
+def test_an_order_per_seed(tmp_path: Path) -> None:
+    """Classes stand under their names, once, with pictures of them; the confusion is one of tasks."""
+    scenario = {"tasks": [4, 2, 2], "class_order": "seed"}
+    layout = made_up_run(tmp_path, methods=["genifer"], scenario=scenario, seeds=[3, 4])
+    draw_all(layout)
+    plots = Path(layout.results) / "plots"
+    confusion = (plots / "confusion_genifer.svg").read_text()
+    assert "task of the predicted class" in confusion
+    assert ">003<" not in confusion
+    forgotten = (plots / "forgotten_classes_genifer.svg").read_text()
+    agreement = (plots / "replay_agreement_genifer.svg").read_text()
+    for svg in (forgotten, agreement):
+        assert svg.count(">003<") == 1
+    assert "(task" not in forgotten
+
+
+def test_pictures_are_those_of_the_class(tmp_path: Path) -> None:
+    scenario = {"tasks": [4, 2, 2], "class_order": "seed"}
+    layout = made_up_run(tmp_path, methods=["genifer"], scenario=scenario, seeds=[3, 4])
+    data = write_data(layout)
+    names = load_task_data(data[:1], CPU).class_names
+    for label, name in enumerate(names):
+        found, of_task = _find_class(name, data)
+        assert found == label
+        assert label in of_task.labels
 
 
 def test_many_methods(tmp_path: Path) -> None:

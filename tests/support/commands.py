@@ -68,9 +68,9 @@ def call(
     )
 
 
-def planned(folder: Path, run_file: str | Path) -> set[str]:
+def planned(folder: Path, *run_files: str | Path, snakefile: str = "workflow/Snakefile") -> set[str]:
     """The jobs that Snakemake would run: rule and wildcards, for example 'train_gan group=genifer seed=0 task=1'."""
-    done = call(["snakemake", "--dry-run", "--configfile", run_file], folder)
+    done = call(["snakemake", "--dry-run", "--snakefile", snakefile, "--configfile", *run_files], folder)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs: list[str] = []
     for line in done.stdout.splitlines():

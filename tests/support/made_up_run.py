@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, REPLAY_COLUMNS
@@ -43,17 +44,17 @@ def made_up_run(folder: Path, **settings: Any) -> Layout:
 
 
 def write_data(layout: Layout, split: str = "test") -> list[Path]:
-    """Write prepared images of all tasks."""
-    tasks = layout.settings.scenario.tasks
+    """Write prepared images of all tasks, in the first seed's class order."""
+    tasks, seed = layout.settings.scenario.tasks, layout.settings.seeds[0]
     description = {
         "kind": "data set",
         "tasks": tasks,
         "class_order": list(range(sum(tasks))),
-        "class_names": [class_name(label) for label in range(sum(tasks))],
+        "class_names": [class_name(class_of(layout, seed, label)) for label in range(sum(tasks))],
         "mean": [0.5] * 3,
         "std": [0.25] * 3,
     }
-    paths = [Path(path) for path in layout.data(split, layout.tasks)]
+    paths = [Path(path) for path in layout.data(split, layout.tasks, seed)]
     for task, path in enumerate(paths):
         labels = torch.arange(sum(tasks[:task]), sum(tasks[: task + 1])).repeat_interleave(IMAGES_PER_CLASS)
         shades = (labels * 7 % 256).to(torch.uint8)
@@ -63,8 +64,15 @@ def write_data(layout: Layout, split: str = "test") -> list[Path]:
     return paths
 
 
-def class_name(label: int) -> str:
-    return f"{label:03}" if label % 2 else f"a class named {label}"
+def class_name(number: int) -> str:
+    return f"{number:03}" if number % 2 else f"a class named {number}"
+
+
+def class_of(layout: Layout, seed: int, label: int) -> int:
+    """The number of the class that a seed learns at a position."""
+    scenario = layout.settings.scenario
+    order = np.random.RandomState(seed).permutation(sum(scenario.tasks))
+    return int(order[label]) if scenario.order_is_drawn else label
 
 
 def _write_job(job: PlannedJob, layout: Layout) -> None:
@@ -114,7 +122,14 @@ def _confusion(job: PlannedJob, layout: Layout) -> Iterable[Sequence[object]]:
     for eval_task in range(job.task + 1):
         correct = _correct(job, eval_task)
         for label in _classes(layout, eval_task):
-            about = ["ignored", job.seed, job.task, eval_task, label, class_name(label)]
+            about = [
+                "ignored",
+                job.seed,
+                job.task,
+                eval_task,
+                label,
+                class_name(class_of(layout, job.seed, label)),
+            ]
             newest = _classes(layout, job.task)
             other = newest[label % len(newest)]
             other = other if other != label else max(label - 1, 0)
@@ -127,7 +142,14 @@ def _replay(job: PlannedJob, layout: Layout) -> Iterable[Sequence[object]]:
     for eval_task in range(job.task + 1):
         agreeing = _correct(job, eval_task)
         for label in _classes(layout, eval_task):
-            about = ["ignored", job.seed, job.task, eval_task, label, class_name(label)]
+            about = [
+                "ignored",
+                job.seed,
+                job.task,
+                eval_task,
+                label,
+                class_name(class_of(layout, job.seed, label)),
+            ]
             distance = 1 + label / 10 + job.task - eval_task
             share = agreeing / IMAGES_PER_CLASS
             shares = [share, 0.9, *((share / 2, 0.5) if "judge" in job.inputs else ("", "")), share]

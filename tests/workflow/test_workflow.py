@@ -199,6 +199,35 @@ def test_a_run_in_the_direct_mode(finished: Path) -> None:
     assert "generates features of stage 4" in drawn.stderr
 
 
+def test_an_order_per_seed_prepares_data_per_seed(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    run_file = write_run_file(clone, methods=["finetune"], seeds=[3, 4], scenario={"class_order": "seed"})
+    jobs = planned(clone, run_file)
+    assert {job for job in jobs if "prepare" in job} == {"prepare_data seed=3", "prepare_data seed=4"}
+
+
+@pytest.mark.slow
+def test_a_run_with_an_order_per_seed(tmp_path: Path) -> None:
+    """Its results are those of runs of one seed with that order; another seed retrains nothing."""
+    clone = make_clone(tmp_path)
+    changes = {"methods": ["finetune"], "scenario": {"class_order": "seed"}}
+    run_file = write_run_file(clone, seeds=[3, 4], **changes)
+    done = call(["snakemake", "--configfile", run_file], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    drawn = pd.read_csv(clone / "results" / "quickstart" / "accuracy.csv")
+    order = call(["genifer", "summary", "--config", run_file], clone)
+    assert "drawn from the seed (3 and 4)" in order.stdout, order.stderr
+    assert planned(clone, run_file) == set()
+    more = planned(clone, write_run_file(clone, seeds=[3, 4, 5], **changes))
+    assert {job for job in more if "train" in job and "seed=" in job and "seed=5" not in job} == set()
+    single = write_run_file(clone, run="four", seeds=[4], methods=["finetune"], scenario={"class_order": 4})
+    done = call(["snakemake", "--configfile", single], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = pd.read_csv(clone / "results" / "four" / "accuracy.csv")
+    own = drawn[drawn["seed"] == 4].drop(columns="class_order").reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, expected)
+
+
 def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
     run_file = write_run_file(clone, gan={"batch_size": 48})
@@ -235,6 +264,7 @@ def test_the_paper_does_not_start_on_a_cpu_by_mistake(tmp_path: Path) -> None:
 
 def test_lint_is_clean() -> None:
     assert call(["snakemake", "--lint"]).returncode == 0
+    assert call(["snakemake", "--lint", "--snakefile", "workflow/grid.smk"]).returncode == 0
     assert call(["snakefmt", "--check", "workflow"]).returncode == 0
 
 

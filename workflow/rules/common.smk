@@ -24,6 +24,8 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 RUN = LAYOUT.settings
+# In a grid's report the run comes first, because all runs have the same plots.
+IN_GRID = Path(workflow.main_snakefile).name == "grid.smk"
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
 
@@ -66,7 +68,8 @@ def shown(picture, path):
     return report(
         path,
         caption=f"../report/{picture.caption}.rst",
-        category=picture.category,
+        category=RUN.run if IN_GRID else picture.category,
+        subcategory=picture.category if IN_GRID else None,
         labels=picture.labels,
     )
 

@@ -29,21 +29,23 @@ if LAYOUT.downloaded:
 
 
 rule prepare_data:
-    """Split the data set into tasks."""
+    """Split the data set into tasks; once, or for each seed where the class order is drawn from it."""
     input:
         archive=LAYOUT.archive,
     output:
-        LAYOUT.prepared,
+        LAYOUT.prepared_for("{seed}"),
     log:
-        f"{LAYOUT.results}/data/prepare_data.log",
+        f"{LAYOUT.data_folder('{seed}')}/prepare_data.log",
     benchmark:
-        f"{LAYOUT.results}/data/prepare_data.benchmark.tsv"
+        f"{LAYOUT.data_folder('{seed}')}/prepare_data.benchmark.tsv"
     conda:
         "../../environment.yml"
     resources:
         options=LAYOUT.runtime_options,
     params:
-        settings=LAYOUT.settings_json("prepare_data"),
+        settings=lambda wildcards: LAYOUT.settings_json(
+            "prepare_data", wildcards.get("seed")
+        ),
         folder=subpath(output[0], parent=True),
         archive=["--archive", LAYOUT.downloaded] if LAYOUT.downloaded else [],
     shell:

@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
-from genifer.evaluation.tables import incremental_accuracy, read_table
+from genifer.evaluation.tables import has_one_order, incremental_accuracy, read_table
 from genifer.report.plots import (
     legend_below,
     method_colors,
@@ -122,9 +122,43 @@ def _accuracy_matrix(method: str, accuracy: pd.DataFrame) -> Figure:
     return figure
 
 
+def _confusion_of_tasks(method: str, last: pd.DataFrame) -> Figure:
+    """Which task's classes the images of each task are taken for.
+
+    Where each seed has a class order of its own, classes of one position are different ones.
+    """
+    task_of = last.drop_duplicates("label").set_index("label")["eval_task"]
+    by_task = last.assign(predicted=last["predicted"].map(task_of))
+    counts = by_task.pivot_table(
+        index="eval_task", columns="predicted", values="n_images", aggfunc="sum", fill_value=0
+    )
+    counts = counts.reindex(columns=counts.index, fill_value=0)
+    n = len(counts)
+    side = 3.6 + 0.2 * min(n, NAMED_CLASSES)
+    figure, axes = plt.subplots(figsize=(side + 1.2, side), layout="constrained")
+    sns.heatmap(
+        100 * counts.div(counts.sum(axis=1), axis=0),
+        vmin=0,
+        vmax=100,
+        cmap="viridis",
+        square=True,
+        annot=n <= 12,
+        fmt=".0f",
+        annot_kws={"size": "small"},
+        cbar_kws={"label": "share of the task's images (%)"},
+        ax=axes,
+    )
+    set_title(figure, f"{method}: confusion of tasks after the last task\n(a class order per seed)")
+    axes.set(xlabel="task of the predicted class", ylabel="task of the true class")
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def _confusion(method: str, confusion: pd.DataFrame) -> Figure:
-    """The confusion matrix after the last task: one row per true class."""
+    """The confusion matrix after the last task: one row per true class; of tasks with an order per seed."""
     last = confusion[confusion["after_task"] == confusion["after_task"].max()]
+    if not has_one_order(last):
+        return _confusion_of_tasks(method, last)
     classes = last.drop_duplicates("label").sort_values("label")
     n = int(max(last["label"].max(), last["predicted"].max())) + 1
     counts = np.zeros((n, n))

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
-from genifer.data.batches import load_task_data
+from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
 from genifer.evaluation.tables import forgetting, forgetting_of_classes, read_table
@@ -44,6 +44,8 @@ PICTURES = 6
 NAMES_WIDTH, ROW_HEIGHT, BARS_WIDTH = 2.3, 0.45, 4.2
 """Inches of that figure; images are square."""
 
+CPU = torch.device("cpu")
+
 SINGLE_TASK = "a single task: nothing to forget"
 
 
@@ -58,7 +60,8 @@ def plot_forgetting(
 
     Args:
         accuracy_path, confusion_path: accuracy.csv and confusion.csv of a run.
-        data_paths: prepared files of all tasks in order; the first images of a class are shown.
+        data_paths: prepared files of all tasks in order, of one seed where each has a class order of its
+            own; the first images of a class are shown.
         output: folder of the plots.
 
     Raises:
@@ -133,7 +136,10 @@ def _forgotten_classes(method: str, color: Color, worst: pd.DataFrame, data_path
     side = pictures.shape[1]
     left = panel(NAMES_WIDTH, PICTURES * ROW_HEIGHT)
     draw_sheet(left, pictures.reshape(-1, *pictures.shape[2:]))
-    names = [f"{short_name(row['class_name'])} (task {row['eval_task']})" for _, row in worst.iterrows()]
+    names = [
+        short_name(row["class_name"]) + (f" (task {row['eval_task']})" if "eval_task" in row else "")
+        for _, row in worst.iterrows()
+    ]
     left.set_yticks([side * (index + 0.5) for index in range(rows)], names)
 
     right = panel(NAMES_WIDTH + PICTURES * ROW_HEIGHT + 0.15, BARS_WIDTH - 0.3)
@@ -152,10 +158,20 @@ def _forgotten_classes(method: str, color: Color, worst: pd.DataFrame, data_path
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:
     """The first images of a class side by side above a white line: (side + 1, width, channels)."""
-    data = load_task_data([data_paths[row["eval_task"]]], torch.device("cpu"))
-    images = data.images[data.labels == row["label"]][:PICTURES].permute(0, 2, 3, 1).numpy()
+    if "label" in row:
+        label, data = row["label"], load_task_data([data_paths[row["eval_task"]]], CPU)
+    else:
+        label, data = _find_class(row["class_name"], data_paths)
+    images = data.images[data.labels == label][:PICTURES].permute(0, 2, 3, 1).numpy()
     _, side, _, channels = images.shape
     strip = np.full((side + 1, PICTURES * (side + 1), channels), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         strip[:side, index * (side + 1) : index * (side + 1) + side] = image
     return strip
+
+
+def _find_class(name: str, data_paths: Sequence[Path]) -> tuple[int, TaskData]:
+    """The label of a class in prepared files, and the images of its task."""
+    tasks = [load_task_data([path], CPU) for path in data_paths]
+    label = tasks[0].class_names.index(name)
+    return label, next(task for task in tasks if label < task.n_old + task.n_new)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from genifer.config import PlotSettings
 from genifer.evaluation import REPLAY_COLUMNS
-from genifer.evaluation.tables import read_table
+from genifer.evaluation.tables import read_table, with_common_labels
 from genifer.report.phrases import over_seeds
 from genifer.report.plots import (
     CLASSES_PER_BAND,
@@ -43,6 +43,7 @@ def plot_replay_quality(settings: PlotSettings, replay_path: Path, output: Path)
 
 def _agreement(method: str, replay: pd.DataFrame) -> Figure:
     """One row per GAN, one column per class."""
+    replay = with_common_labels(replay)
     table = 100 * replay.pivot_table(index="after_task", columns="label", values="agreement", aggfunc="mean")
     names = dict(zip(replay["label"], replay["class_name"], strict=True))
     of_bands = list(bands(len(names)))

@@ -1,0 +1,138 @@
+"""A grid: several runs that one Snakemake invocation makes, one for each combination of its axes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from genifer.config import LABEL, RunSettings, merged
+from genifer.errors import GeniferError
+from genifer.layout import Layout
+from genifer.layout.names import COMPARISON, GRIDS
+from genifer.run_file import explain, parse_settings, read_yaml
+from genifer.settings import Settings
+
+Part = str | dict[str, Any]
+"""A run file, or settings as a run file states them."""
+
+
+class GridSettings(Settings):
+    """What a grid file states besides settings that hold for every run."""
+
+    grid: Annotated[str, Field(pattern=f"^{LABEL.pattern}$")] = Field(
+        description="name of the grid, with which the names of its runs begin"
+    )
+    axes: Annotated[dict[str, dict[str, Part | list[Part]]], Field(min_length=1)] = Field(
+        description="for each axis its values: a label, and a run file, settings, or a list of both"
+    )
+    reference: str = Field("genifer", description="method that the others are compared with")
+
+    @field_validator("axes")
+    @classmethod
+    def _labels_name_folders(cls, axes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for axis, values in axes.items():
+            if not values:
+                raise ValueError(f"has no values in '{axis}'; give at least one label with its settings")
+            for label in values:
+                if not LABEL.fullmatch(label):
+                    raise ValueError(
+                        f"has the label '{label}' in '{axis}', which names folders; allowed are letters, "
+                        "digits, '_', '-' and '.', beginning with a letter or digit"
+                    )
+        return axes
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid, read and checked.
+
+    Attributes:
+        runs: the settings of each run by its name, as its run file would state them.
+        layouts: of each run.
+        reference: label of the method that the others are compared with.
+    """
+
+    name: str
+    runs: Mapping[str, Mapping[str, Any]]
+    layouts: Mapping[str, Layout]
+    reference: str
+
+    @property
+    def comparison(self) -> list[str]:
+        """Files of the comparison of all runs."""
+        return [f"{GRIDS}/{self.name}/{name}" for name in COMPARISON]
+
+    @property
+    def compared(self) -> list[str]:
+        """Tables that the comparison reads."""
+        names = ("accuracy", "confusion")
+        return [layout.table(name) for layout in self.layouts.values() for name in names]
+
+    @property
+    def results(self) -> list[str]:
+        """Folders of the runs."""
+        return [layout.results for layout in self.layouts.values()]
+
+    def shares_download(self, run: str) -> bool:
+        """Whether an earlier run downloads the same archive, for which one rule is enough."""
+        names = list(self.layouts)
+        earlier = [self.layouts[name].downloaded for name in names[: names.index(run)]]
+        return bool(self.layouts[run].downloaded) and self.layouts[run].downloaded in earlier
+
+
+def parse_grid(content: Mapping[str, Any], source: str) -> Grid:
+    """Check a grid and combine its axes; later axes override earlier ones, and settings beside them all axes.
+
+    Args:
+        content: of a grid file.
+        source: names it in messages.
+
+    Raises:
+        GeniferError: a setting of the grid or of one of its runs is not allowed, a run file cannot be read,
+            or two runs would have one name.
+    """
+    try:
+        own = {name: content[name] for name in GridSettings.model_fields if name in content}
+        settings = GridSettings.model_validate(own)
+    except ValidationError as error:
+        raise GeniferError(
+            f"{explain(error, source, GridSettings)}\nconfig/grid.yaml shows what a grid file has; a single "
+            "run goes without --snakefile workflow/grid.smk"
+        ) from None
+    every = {name: value for name, value in content.items() if name not in GridSettings.model_fields}
+    runs: dict[str, dict[str, Any]] = {}
+    for combination in itertools.product(*(values.items() for values in settings.axes.values())):
+        name = "-".join([settings.grid, *(label for label, _ in combination)])
+        if name in runs:
+            raise GeniferError(f"{source}: axes: two runs would be called {name}; rename a label")
+        of_run: dict[str, Any] = {}
+        for parts in (*(parts for _, parts in combination), every):
+            for part in parts if isinstance(parts, list) else [parts]:
+                of_run = _over(of_run, read_yaml(Path(part)) if isinstance(part, str) else part)
+        runs[name] = of_run | {"run": name}
+    layouts = {name: Layout(parse_settings(of_run, f"{source}: {name}")) for name, of_run in runs.items()}
+    _check_reference(settings.reference, [layout.settings for layout in layouts.values()], source)
+    return Grid(settings.grid, runs, layouts, settings.reference)
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes over a base, as Snakemake lays run files over each other, variants of ``methods`` included."""
+    result = merged(base, changes)
+    before, after = base.get("methods"), changes.get("methods")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        result["methods"] = merged(before, after)
+    return result
+
+
+def _check_reference(reference: str, runs: list[RunSettings], source: str) -> None:
+    labels = dict.fromkeys(label for run in runs for label in run.stated_variants())
+    if reference not in labels:
+        raise GeniferError(
+            f"{source}: reference: '{reference}' is in methods of none of the runs; there are: "
+            f"{', '.join(labels)}"
+        )

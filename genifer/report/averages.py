@@ -1,0 +1,54 @@
+"""Average incremental accuracy of each method of a comparison: a dot per seed, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from genifer.config import PlotSettings
+from genifer.evaluation.comparison import Group
+from genifer.evaluation.tables import average_incremental_accuracy
+from genifer.report.plots import method_colors, set_style, wrapped
+
+WIDTH, ROW_HEIGHT = 5.0, 0.25
+"""Inches of the figure, and of one method."""
+
+
+def averages_figure(groups: Sequence[Group]) -> Figure:
+    """One panel per group, one row per method, in the order of the runs.
+
+    The dots are the seeds, the bar is their mean. The average leaves the first task out.
+    """
+    settings = PlotSettings()
+    set_style(settings)
+    plt.rcParams.update({"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8})
+    plt.rcParams.update({"xtick.labelsize": 8, "ytick.labelsize": 8})
+    plt.rcParams.update({"pdf.fonttype": 42, "svg.fonttype": "path"})  # both hold their fonts
+    colors = method_colors(pd.concat([group.accuracy for group in groups])["method"], settings)
+    rows = [group.accuracy["method"].nunique() for group in groups]
+    figure, panels = plt.subplots(
+        len(groups),
+        1,
+        figsize=(WIDTH, ROW_HEIGHT * sum(rows) + 0.8 * len(groups)),
+        height_ratios=rows,
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, group in zip(panels[:, 0], groups, strict=True):
+        per_seed = average_incremental_accuracy(group.accuracy)
+        methods = list(dict.fromkeys(per_seed["method"]))
+        for row, method in enumerate(methods):
+            values = per_seed[per_seed["method"] == method]["accuracy"]
+            axes.plot(values, [row] * len(values), "o", color=colors[method], alpha=0.6, markersize=5)
+            axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colors[method], linewidth=2)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.set(ylim=(len(methods) - 0.5, -0.5))
+        axes.set_title(wrapped(group.title, WIDTH))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    panels[-1, 0].set_xlabel("average incremental accuracy, without the first task (%)")
+    return figure
