@@ -54,7 +54,7 @@ class GeneratorSettings(Settings):
         None,
         description="channels of the learned constant and after each convolution: two per resolution "
         "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed, "
-        "then 32, 32, 16, 16",
+        "then 32, 32, 16, 16, 8, 8",
     )
     normalize_inputs: bool = Field(
         False,
