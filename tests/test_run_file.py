@@ -47,7 +47,24 @@ def test_a_block_states_only_what_differs() -> None:
         ({"scenario": {"tasks": [50, 40]}}, ["scenario.tasks", "90", "cifar100 has 100"]),
         ({"scenario": {"tasks": [2], "class_order": [3, 3]}}, ["scenario.class_order", "twice", "3"]),
         ({"scenario": {"tasks": [3], "class_order": [3, 4]}}, ["scenario.tasks", "class_order lists 2"]),
-        ({"generator": {"channels": [8, 8]}}, ["generator.channels", "needs 8"]),
+        ({"generator": {"channels": [8, 8]}}, ["generator.channels", "needs 8", "null"]),
+        (
+            {"data": {"image_size": 256}, "generator": {"channels": [8] * 8}},
+            ["data.image_size: 256 it needs 14"],
+        ),
+        (
+            {"classifier": {"pretrained": "imagenet", "width": 32}},
+            ["classifier.pretrained: imagenet", "classifier.width: 64, not 32"],
+        ),
+        (
+            {"classifier": {"pretrained": "a.pth"}, "data": {"channels": 1}},
+            ["a.pth", "data.channels: 3, not 1"],
+        ),
+        (
+            {"classifier": {"pretrained": "imagenet", "pretrained_stages": 1}},
+            ["classifier.pretrained_stages: 1", "classifier.stem: small"],
+        ),
+        ({"classifier": {"stem": "large"}}, ["classifier.stem", "'large'", "'small' or 'imagenet'"]),
         ({"methods": ["genifer", "icarl"]}, ["methods.icarl", "'icarl' is not known", "finetune", "plugins"]),
         ({"methods": {"mine": {"method": "icarl"}}}, ["methods.mine", "'icarl' is not known", "finetune"]),
         ({"methods": {"mine": {}}}, ["methods.mine", "'mine' is not known"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 RESULTS = Path("results")
 DOWNLOADS = RESULTS / "downloads"
+IMAGENET = DOWNLOADS / "imagenet"
 
 CLASSIFIER, GAN = "classifier.safetensors", "gan.safetensors"
 METRICS, BENCHMARK = "metrics.csv", "benchmark.tsv"
