@@ -74,9 +74,11 @@ class DataSettings(Settings):
         50.0, description="largest unpacked size of an archive, in GB; each file counts as at least 4 KiB"
     )
     max_bad_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="image_folder: number of undecodable images to skip; one more is an error"
+        0, description="number of undecodable image files to skip; one more is an error"
     )
-    image_size: Literal[8, 16, 32, 64, 128] = Field(32, description="side of the square images, in pixels")
+    image_size: Literal[8, 16, 32, 64, 128, 256] = Field(
+        32, description="side of the square images, in pixels"
+    )
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB")
     mean: list[float] | Literal["default"] | None = Field(
         "default",

@@ -20,6 +20,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 StageOfClassifier = Annotated[int, Field(ge=0, le=POOLED)]
 
 
+IMAGENET_WEIGHTS = Path("imagenet")
+"""In place of a file of weights: those that torchvision trained on ImageNet."""
+
+
 class Settings(BaseModel):
     """Base of all blocks: unknown keys are refused, values never change."""
 
@@ -30,17 +34,27 @@ class ClassifierSettings(Settings):
     """The network that learns the tasks."""
 
     architecture: Literal["resnet18", "resnet34", "resnet50"] = Field(
-        "resnet18", description="resnet18, resnet34 or resnet50, with a 3 x 3 stem"
+        "resnet18", description="resnet18, resnet34 or resnet50"
+    )
+    stem: Literal["small", "imagenet"] = Field(
+        "small",
+        description="small: a 3 x 3 convolution, for images up to 64 pixels; imagenet: a 7 x 7 convolution "
+        "and a pooling, which reduce the sides to a quarter, for larger ones",
     )
     width: PositiveInt = Field(
         64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many"
     )
     head_bias: bool = Field(True, description="whether the head (the linear layer) has a bias")
     pretrained: Path | None = Field(
-        None, description="classifier.safetensors from which the first task's training takes its first stages"
+        None,
+        description="weights from which the first task's training takes its first stages: imagenet, which "
+        "downloads torchvision's; a .pth or .safetensors file of torchvision's weights; or a "
+        "classifier.safetensors of a run",
     )
     pretrained_stages: Annotated[int, Field(ge=1, le=5)] = Field(
-        5, description="number of stages to take: 1 is the stem, 2 to 5 the groups"
+        5,
+        description="number of stages to take: 1 is the stem, 2 to 5 the groups; torchvision's stem fits "
+        "stem: imagenet only",
     )
 
 
@@ -54,7 +68,7 @@ class GeneratorSettings(Settings):
         None,
         description="channels of the learned constant and after each convolution: two per resolution "
         "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed, "
-        "then 32, 32, 16, 16",
+        "then 32, 32, 16, 16, 8, 8",
     )
     normalize_inputs: bool = Field(
         False,

@@ -7,8 +7,10 @@ from typing import Any
 
 from genifer.config import RunSettings, Variant
 from genifer.errors import GeniferError
-from genifer.nn.stages import channels_needed
+from genifer.nn.stages import SMALL, channels_needed
+from genifer.nn.torchvision_weights import CHANNELS, SUFFIXES, WIDTH
 from genifer.registry import Registry
+from genifer.settings import IMAGENET_WEIGHTS
 
 VARIANT_BLOCKS = (
     "classifier",
@@ -62,13 +64,14 @@ def check_variant(variant: Variant) -> None:
         )
     if run.generator.channels is not None and method.uses_gan:
         stage = run.gan.generated_stage
-        needed = channels_needed(run.data.image_size, stage)
+        needed = channels_needed(run.data.image_size, stage, run.classifier.stem)
         if len(run.generator.channels) != needed:
             what = f"features of stage {stage}" if stage else "images"
             raise ValueError(
                 f"generator.channels has {len(run.generator.channels)} entries; to make {what} with "
-                f"data.image_size: {run.data.image_size} it needs {needed}"
+                f"data.image_size: {run.data.image_size} it needs {needed}; null takes the default"
             )
+    _check_pretrained(run)
     start = run.start
     if method.first_task == "own" and start.classifier is not None:
         raise ValueError(
@@ -79,6 +82,28 @@ def check_variant(variant: Variant) -> None:
     if method.uses_gan:
         _check_gan(run)
     method.check(variant.block, run)
+
+
+def _check_pretrained(run: RunSettings) -> None:
+    """Refuse weights of torchvision for a network that is not torchvision's."""
+    network, path = run.classifier, run.classifier.pretrained
+    if path is None or (path != IMAGENET_WEIGHTS and path.suffix not in SUFFIXES):
+        return
+    for name, value, needed in (
+        ("classifier.width", network.width, WIDTH),
+        ("data.channels", run.data.channels, CHANNELS),
+    ):
+        if value != needed:
+            raise ValueError(
+                f"classifier.pretrained: {path}: torchvision's weights need {name}: {needed}, not {value}; "
+                "change it, or set classifier.pretrained: null"
+            )
+    if network.stem == SMALL and network.pretrained_stages == 1:
+        raise ValueError(
+            f"classifier.pretrained_stages: 1 takes nothing from classifier.pretrained: {path}, because "
+            "classifier.stem: small is another stem than torchvision's; take 2 to 5, or set classifier.stem: "
+            "imagenet"
+        )
 
 
 def _check_gan(run: RunSettings) -> None:

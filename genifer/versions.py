@@ -53,6 +53,12 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""
 
+NEWER_THAN_RESULTS: dict[str, dict[str, Any]] = {"classifier": {"stem": "small"}}
+"""Settings that came after results were recorded, with the value that those were made with.
+
+Jobs get them only with another value. So results with this value stay valid.
+"""
+
 TRAIN = "train_"
 
 GAN_JOBS = ("pretrain_gan", "train_gan")
@@ -111,7 +117,12 @@ def job_settings(settings: RunSettings, job: str, method: type[Method] | None = 
         if name:
             part.setdefault(block, {})[name] = everything[block][name]
         else:
-            part[block] = everything[block]
+            older = NEWER_THAN_RESULTS.get(block, {})
+            part[block] = {
+                name: value
+                for name, value in everything[block].items()
+                if name not in older or value != older[name]
+            }
     return part
 
 
@@ -150,6 +161,9 @@ def settings_from_job(text: str, job: str, runtime: Mapping[str, Any]) -> RunSet
             f"--settings: version {version} of {job} is not the installed one ({known}); "
             "install this checkout again: pip install -e ."
         )
+    for block, older in NEWER_THAN_RESULTS.items():
+        if block in content:
+            content[block] = older | content[block]
     places = {name: value for name, value in runtime.items() if name != "plugins"}
     content["runtime"] = content.get("runtime", {}) | places
     model = settings_model(registry)

@@ -37,3 +37,15 @@ def test_settings_of_another_version_are_refused() -> None:
     passed = job_settings(parse_settings({}, "test"), "train_gan") | {"version": 99}
     with pytest.raises(GeniferError, match="99"):
         settings_from_job(json.dumps(passed), "train_gan", {})
+
+
+def test_settings_newer_than_results_reach_jobs_only_with_another_value() -> None:
+    """So what was made before there was the setting stays valid."""
+    plain = job_settings(parse_settings({}, "test"), "pretrain_classifier")
+    assert "stem" not in plain["classifier"]
+    assert settings_from_job(json.dumps(plain), "pretrain_classifier", {}).classifier.stem == "small"
+    changed = job_settings(
+        parse_settings({"classifier": {"stem": "imagenet"}}, "test"), "pretrain_classifier"
+    )
+    assert changed["classifier"]["stem"] == "imagenet"
+    assert settings_from_job(json.dumps(changed), "pretrain_classifier", {}).classifier.stem == "imagenet"

@@ -55,7 +55,7 @@ def _channels(settings: RunSettings, side: int) -> list[int] | None:
     channels = settings.generator.channels
     if channels is None:
         return None
-    needed = channels_needed(side, settings.gan.generated_stage)
+    needed = channels_needed(side, settings.gan.generated_stage, settings.classifier.stem)
     return [*channels, *[channels[-1]] * needed][:needed]
 
 

@@ -21,6 +21,16 @@ def download_data(
     download_archive(run.registry.dataset(run.data.dataset), run.data, output)
 
 
+def download_weights(
+    architecture: Annotated[str, typer.Argument(help="resnet18, resnet34 or resnet50.")],
+    output: Annotated[Path, o.option("--output", "The file to write.")],
+) -> None:
+    """Download torchvision's ImageNet weights, or the rest of them."""
+    from genifer.data.download import download_weights as download
+
+    download(architecture, output)
+
+
 @o.shared_options
 def prepare_data(
     output: Annotated[Path, o.option("--output", "Folder for the prepared files.")],
@@ -51,15 +61,19 @@ def use_checkpoint(
 
 
 @o.shared_options
-def pretrain_classifier(data: o.Data, output: o.Output, options: o.JobOptions) -> None:
+def pretrain_classifier(
+    data: o.Data, output: o.Output, options: o.JobOptions, pretrained: o.Pretrained = None
+) -> None:
     """Train the classifier on the first task."""
     from genifer.training.classifier import pretrain_classifier as pretrain
     from genifer.training.job import job_of
+    from genifer.training.pretrained import with_weights_file
 
     run = options.load("pretrain_classifier")
-    given = {"pretrained classifier": run.classifier.pretrained}
+    network = with_weights_file(run.classifier, pretrained)
+    given = {"pretrained classifier": network.pretrained}
     with job_of("pretrain_classifier", run, options.seed, data, given, output, options.settings) as job:
-        pretrain(job, run.classifier, run.pretrain_classifier, data)
+        pretrain(job, network, run.pretrain_classifier, data)
 
 
 @o.shared_options
@@ -83,17 +97,23 @@ def train(
     options: o.JobOptions,
     old_classifier: o.OldClassifier = None,
     old_gan: o.OldGan = None,
+    pretrained: o.Pretrained = None,
 ) -> None:
     """Learn a task by a method, from the task before."""
     from genifer.training.classifier import train_task
     from genifer.training.job import job_of
+    from genifer.training.pretrained import with_weights_file
 
     name = f"train_{method}"
     run = options.load(name, method)
     of_run = run.registry.method(method)
     given = {"old classifier": old_classifier, "old GAN": old_gan}
+    network = run.classifier
+    if old_classifier is None:
+        network = with_weights_file(network, pretrained)
+        given["pretrained classifier"] = network.pretrained
     with job_of(name, run, options.seed, data, given, output, options.settings) as job:
-        train_task(job, of_run, run.of_method(of_run), run.classifier, data, old_classifier, old_gan)
+        train_task(job, of_run, run.of_method(of_run), network, data, old_classifier, old_gan)
 
 
 @o.shared_options
@@ -115,6 +135,6 @@ def train_gan(
 
 
 COMMANDS = {
-    "Data": (download_data, prepare_data, use_checkpoint),
+    "Data": (download_data, download_weights, prepare_data, use_checkpoint),
     "Training": (pretrain_classifier, pretrain_gan, train, train_gan),
 }

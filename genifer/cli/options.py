@@ -28,6 +28,9 @@ Classifier = Annotated[Path, option("--classifier", "Checkpoint of a classifier.
 Gan = Annotated[Path, option("--gan", "Checkpoint of a GAN.")]
 OldClassifier = Annotated[Path | None, option("--old-classifier", "Classifier after the task before.")]
 OldGan = Annotated[Path | None, option("--old-gan", "GAN after the task before.")]
+Pretrained = Annotated[
+    Path | None, option("--pretrained", "File of weights that classifier.pretrained stands for.")
+]
 Label = Annotated[str, option("--method", "Label for the column `method`.")]
 Seed = Annotated[int, option("--seed", "Seed of the training.", min=0)]
 Device = Annotated[str | None, option("--device", "auto, cpu or cuda; instead of runtime.device.")]

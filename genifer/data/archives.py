@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import stat
 import tarfile
+import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
@@ -21,8 +25,24 @@ BLOCK = 4096
 """Smallest space of a file on disk, in bytes."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, KeyError, OverflowError)
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    zlib.error,
+    ValueError,
+    KeyError,
+    OverflowError,
+    NotImplementedError,
+)
 """What reading a damaged archive raises; bz2 and lzma raise OSError and EOFError."""
+
+ZIP = b"PK"
+"""What a zip archive begins with."""
+
+ENCRYPTED = 1
+"""Bit of a zip entry's flags."""
 
 
 def md5_of(path: Path) -> str:
@@ -32,7 +52,7 @@ def md5_of(path: Path) -> str:
 
 
 class Archive:
-    """A tar archive, compressed or not, that may hold folders and plain files only.
+    """A tar or zip archive, compressed or not, that may hold folders and plain files only.
 
     Its methods raise a `GeniferError` if the archive is damaged, unpacks to more than the limit, or holds a
     link, a device, or a path that is absolute or leads out of its folder.
@@ -42,6 +62,8 @@ class Archive:
         max_unpacked_gb: largest total size of its files, in GB.
     """
 
+    opened: tarfile.TarFile | zipfile.ZipFile
+
     def __init__(self, path: Path, max_unpacked_gb: float) -> None:
         self.path = path
         self.max_unpacked_gb = max_unpacked_gb
@@ -49,7 +71,9 @@ class Archive:
 
     def __enter__(self) -> Archive:
         try:
-            self.tar = tarfile.open(self.path)
+            with self.path.open("rb") as file:
+                is_zip = file.read(len(ZIP)) == ZIP
+            self.opened = zipfile.ZipFile(self.path) if is_zip else tarfile.open(self.path)
         except DAMAGED as error:
             raise self._damaged(error) from error
         return self
@@ -60,7 +84,7 @@ class Archive:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.tar.close()
+        self.opened.close()
 
     def read(self, names: Sequence[str], parse: Callable[[IO[bytes]], Parsed]) -> list[Parsed]:
         """Parse some of its files without unpacking the archive.
@@ -71,12 +95,18 @@ class Archive:
 
         Returns:
             What was parsed, in the order of ``names``.
+
+        Raises:
+            GeniferError: also if it lacks one of them.
         """
         try:
             contents = {name: parse(file) for name, file in self._files() if name in names}
-            return [contents[name] for name in names]
         except DAMAGED as error:
             raise self._damaged(error) from error
+        for name in names:
+            if name not in contents:
+                raise missing_file(self.path, name)
+        return [contents[name] for name in names]
 
     def unpack(self, folder: Path) -> None:
         """Write its files to a folder.
@@ -100,28 +130,52 @@ class Archive:
 
     def _files(self) -> Iterator[tuple[str, IO[bytes]]]:
         """Yield the name and content of every file, after checking its name and size."""
-        for member in self.tar:
-            self._count(max(member.size, BLOCK))
-            name = Path(member.name)
-            if name.is_absolute() or ".." in name.parts:
-                raise self._refused(member, "lies outside the archive's folder")
+        if isinstance(self.opened, zipfile.ZipFile):
+            return self._files_of_zip(self.opened)
+        return self._files_of_tar(self.opened)
+
+    def _files_of_tar(self, tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
+        for member in tar:
+            self._check(member.name, member.size)
             if member.isdir():
                 continue
-            file = self.tar.extractfile(member) if member.isreg() else None
+            file = tar.extractfile(member) if member.isreg() else None
             if file is None:
                 raise self._refused(
-                    member, "is a link or a device; tar --dereference packs the files behind links instead"
+                    member.name,
+                    "is a link or a device; tar --dereference packs the files behind links instead",
                 )
             yield member.name, file
         # tarfile stops at a damaged header as if it were the end, which is a block of zeros. The checksum of
         # a compressed stream is only verified once everything is read.
-        stream = self.tar.fileobj
+        stream = tar.fileobj
         assert stream is not None
-        stream.seek(self.tar.offset)
+        stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
         while rest := stream.read(1 << 20):
             self._count(len(rest))
+
+    def _files_of_zip(self, opened: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
+        for entry in opened.infolist():
+            # No more than this size is read of an entry, whatever is packed in it.
+            self._check(entry.filename, entry.file_size)
+            if entry.is_dir():
+                continue
+            mode = entry.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise self._refused(entry.filename, "is a link or a device; zip packs the files behind links")
+            if entry.flag_bits & ENCRYPTED:
+                raise self._refused(entry.filename, "is encrypted")
+            with closing(opened.open(entry)) as file:
+                yield entry.filename, file
+
+    def _check(self, name: str, size: int) -> None:
+        """Refuse an entry that lies elsewhere, or one too many."""
+        self._count(max(size, BLOCK))
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise self._refused(name, "lies outside the archive's folder")
 
     def _count(self, size: int) -> None:
         self.unpacked += size
@@ -131,13 +185,35 @@ class Archive:
                 f"{self.max_unpacked_gb:g}; raise it if you trust this archive and the disk has room"
             )
 
-    def _refused(self, member: tarfile.TarInfo, why: str) -> GeniferError:
+    def _refused(self, name: str, why: str) -> GeniferError:
         return GeniferError(
-            f"data.archive: {self.path} is refused: its entry '{member.name}' {why}; pack the data again"
+            f"data.archive: {self.path} is refused: its entry '{name}' {why}; pack the data again"
         )
 
     def _damaged(self, error: Exception) -> GeniferError:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         return GeniferError(
-            f"data.archive: {self.path} is not a readable tar archive ({reason}); make or copy it again"
+            f"data.archive: {self.path} is not a readable tar or zip archive ({reason}); make or copy it "
+            "again"
         )
+
+
+@contextmanager
+def unpacked(archive: Path, max_unpacked_gb: float) -> Iterator[Path]:
+    """Unpack an archive to a temporary folder, which is removed afterwards.
+
+    Raises:
+        GeniferError: see `Archive`; also if the disk is full.
+    """
+    with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
+        with Archive(archive, max_unpacked_gb) as opened:
+            opened.unpack(Path(folder))
+        yield Path(folder)
+
+
+def missing_file(archive: Path, name: str) -> GeniferError:
+    """The error for an archive that lacks a file which its format has."""
+    return GeniferError(
+        f"data.archive: {archive} has no file '{name}', so it is not the archive that data.dataset names; "
+        "use the publisher's archive unchanged, or set data.archive: null to download it"
+    )

@@ -1,17 +1,19 @@
-"""Download of a data set's archive: resumes after an interruption and checks the MD5 at the end."""
+"""Downloads of archives and weights: they resume after an interruption and are checked at the end."""
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 from genifer.config import DataSettings
-from genifer.data.archives import md5_of
 from genifer.data.dataset import Dataset
 from genifer.errors import GeniferError
+from genifer.nn.torchvision_weights import URLS, sha256_start
 
 TIMEOUT_SECONDS = 30
 
@@ -26,10 +28,35 @@ def download_archive(dataset: type[Dataset], settings: DataSettings, target: Pat
         raise GeniferError(
             f"data.dataset: {dataset.name} is not downloaded; set data.archive if it needs a file"
         )
-    download(dataset.url, target, settings.archive_md5)
+    md5 = settings.archive_md5
+    download(dataset.url, target, None if md5 is None else Digest("md5", md5))
 
 
-def download(url: str, target: Path, md5: str | None) -> None:
+def download_weights(architecture: str, target: Path) -> None:
+    """Fetch torchvision's ImageNet weights of an architecture to ``target``.
+
+    Raises:
+        GeniferError: there are none, or see `download`.
+    """
+    if architecture not in URLS:
+        raise GeniferError(f"'{architecture}' has no ImageNet weights; there are: {', '.join(URLS)}")
+    digest = Digest("sha256", sha256_start(architecture))
+    download(URLS[architecture], target, digest, "classifier.pretrained")
+
+
+class Digest(NamedTuple):
+    """The first digits of a file's digest, as hexadecimal, by an algorithm of `hashlib`."""
+
+    algorithm: str
+    start: str
+
+    def fits(self, path: Path) -> bool:
+        """Whether it is the digest of a file."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, self.algorithm).hexdigest().startswith(self.start)
+
+
+def download(url: str, target: Path, digest: Digest | None, setting: str = "data.archive") -> None:
     """Download a file.
 
     After an interruption, what has arrived stays beside the target as ``<name>.part``, and the next call asks
@@ -38,10 +65,11 @@ def download(url: str, target: Path, md5: str | None) -> None:
     Args:
         url: of the file.
         target: path of the finished file.
-        md5: that it must have; None accepts any file.
+        digest: that it must have; None accepts any file.
+        setting: that may name a copy of the file instead, for messages.
 
     Raises:
-        GeniferError: there is no network, the server refuses, or the finished file has another MD5.
+        GeniferError: there is no network, the server refuses, or the finished file has another digest.
     """
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,21 +86,21 @@ def download(url: str, target: Path, md5: str | None) -> None:
                 raise http.client.IncompleteRead(b"", int(length) - arrived)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise _failed(url, part, f"the server answered {error.code} {error.reason}") from error
+            raise _failed(url, part, setting, f"the server answered {error.code} {error.reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _failed(url, part, str(getattr(error, "reason", None) or error)) from error
-    if md5 is not None and md5_of(part) != md5:
+        raise _failed(url, part, setting, str(getattr(error, "reason", None) or error)) from error
+    if digest is not None and not digest.fits(part):
         part.unlink()
         raise GeniferError(
-            f"{url}: the downloaded file is corrupt (its MD5 is not {md5}) and was deleted; run the same "
-            "command again"
+            f"{url}: the downloaded file is corrupt (its {digest.algorithm.upper()} is not {digest.start}) "
+            "and was deleted; run the same command again"
         )
     part.replace(target)
 
 
-def _failed(url: str, part: Path, reason: str) -> GeniferError:
+def _failed(url: str, part: Path, setting: str, reason: str) -> GeniferError:
     kept = f"{part.stat().st_size:,} bytes are kept in {part}. " if part.exists() else ""
     return GeniferError(
         f"{url}: download failed: {reason}. {kept}Run the same command again to continue, or copy the "
-        "archive from another machine and set data.archive to its path"
+        f"file from another machine and set {setting} to its path"
     )

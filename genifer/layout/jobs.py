@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genifer.config import SHARED, RunSettings, Variant, plain
-from genifer.layout.names import CLASSIFIER, GAN, METRICS, RESULTS, place, seed_folder
+from genifer.layout.names import CLASSIFIER, GAN, IMAGENET, METRICS, RESULTS, place, seed_folder
 from genifer.methods.method import Method
+from genifer.nn.torchvision_weights import URLS, file_name
 from genifer.run_file import flat_settings
+from genifer.settings import IMAGENET_WEIGHTS
 from genifer.versions import GAN_JOBS, TRAIN, job_settings, settings_of_job, steps_of_job
 
 GROUP_LENGTH = 80
@@ -67,7 +69,7 @@ class PlannedJob:
     @property
     def checkpoint_options(self) -> list[str]:
         """Options of the command line that name the checkpoints it needs."""
-        options = ("classifier", "gan", "old_classifier", "old_gan", "judge")
+        options = ("classifier", "gan", "old_classifier", "old_gan", "judge", "pretrained")
         names = [name for name in options if name in self.inputs]
         return [text for name in names for text in (f"--{name.replace('_', '-')}", str(self.inputs[name]))]
 
@@ -75,6 +77,11 @@ class PlannedJob:
         """The settings that it depends on, with its version, as the workflow passes them."""
         job = "use_checkpoint" if "given" in self.inputs else self.name
         return json.dumps(job_settings(self.settings, job, self.method), sort_keys=True)
+
+
+def weights_path(architecture: str) -> str:
+    """Where torchvision's weights of an architecture are downloaded to."""
+    return str(IMAGENET / file_name(architecture))
 
 
 @dataclass
@@ -151,6 +158,12 @@ class Jobs:
     def replay_evaluations(self) -> list[PlannedJob]:
         return [job for job in self._jobs.values() if job.name == "evaluate_replay"]
 
+    @property
+    def downloaded_weights(self) -> dict[str, str]:
+        """For the architectures that start from ImageNet's weights: where these are downloaded to."""
+        needed = {path for job in self.trainings for path in _flat(job.inputs)}
+        return {name: path for name in URLS if (path := weights_path(name)) in needed}
+
     def group_pattern(self, job: str) -> str:
         """A regular expression for the groups of the jobs of a name."""
         groups = sorted({planned.group for planned in self._jobs.values() if planned.name == job})
@@ -197,11 +210,12 @@ class Jobs:
         first, method = self.first, variant.method
         data: dict[str, str | list[str]] = {"data": self.data("train", [first], seed)}
         name = f"{TRAIN}{method.name}"
+        new = data | self._pretrained(variant)
         if method.first_task == "own":
-            chain.classifiers[first] = self._training(name, seed, first, variant, data, [])
+            chain.classifiers[first] = self._training(name, seed, first, variant, new, [])
         else:
             given = self.settings.start.classifier
-            shared = self._training("pretrain_classifier", seed, first, variant, data, [], given)
+            shared = self._training("pretrain_classifier", seed, first, variant, new, [], given)
             chain.classifiers[first] = shared
             if method.first_task == "memory":
                 inputs = data | {"old_classifier": shared.checkpoint}
@@ -213,6 +227,14 @@ class Jobs:
             chain.gans[first] = self._training(
                 "pretrain_gan", seed, first, variant, inputs, [classifier], given
             )
+
+    def _pretrained(self, variant: Variant) -> dict[str, str]:
+        """The file of weights that a new classifier starts from, if there is one."""
+        network = variant.settings.classifier
+        path = network.pretrained
+        if path == IMAGENET_WEIGHTS:
+            return {"pretrained": weights_path(network.architecture)}
+        return {"pretrained": str(path)} if path is not None and path.is_file() else {}
 
     def _training(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 RESULTS = Path("results")
 DOWNLOADS = RESULTS / "downloads"
 GRIDS = RESULTS / "grids"
+IMAGENET = DOWNLOADS / "imagenet"
 
 CLASSIFIER, GAN = "classifier.safetensors", "gan.safetensors"
 METRICS, BENCHMARK = "metrics.csv", "benchmark.tsv"

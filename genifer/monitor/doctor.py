@@ -28,6 +28,7 @@ from genifer.monitor.estimate import (
     training_hours,
 )
 from genifer.monitor.preflight import check_given_files, check_trackers, refuse_cpu
+from genifer.nn.torchvision_weights import URLS
 from genifer.runtime.device import pick_device
 from genifer.runtime.durations import duration
 from genifer.runtime.files import atomic_write
@@ -68,6 +69,8 @@ def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
         "results": _results,
         "time": lambda: _time(settings, device_name),
     }
+    if layout_of_one_seed(settings).downloaded_weights:
+        checks["weights"] = lambda: _weights(settings)
     for name, check in checks.items():
         try:
             yield check()
@@ -153,17 +156,29 @@ def _data(settings: RunSettings) -> Finding:
     if downloaded is None or downloaded.is_file():
         return Finding("data", "ok", f"found in {find_archive(dataset, settings.data, downloaded)}")
     assert dataset.url is not None
+    return _download("data", dataset.url, "data.archive")
+
+
+def _weights(settings: RunSettings) -> Finding:
+    for architecture, path in layout_of_one_seed(settings).downloaded_weights.items():
+        if not Path(path).is_file():
+            return _download("weights", URLS[architecture], "classifier.pretrained")
+    return Finding("weights", "ok", "classifier.pretrained: has been downloaded")
+
+
+def _download(check: str, url: str, setting: str) -> Finding:
+    """Whether a file can be downloaded; ``setting`` may name a copy of it."""
     try:
-        request = urllib.request.Request(dataset.url, method="HEAD")
+        request = urllib.request.Request(url, method="HEAD")
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             size = int(answer.headers.get("Content-Length", 0))
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise GeniferError(
-            f"{dataset.url} cannot be reached ({reason}): copy the archive from another machine, and set "
-            "data.archive to its path"
+            f"{url} cannot be reached ({reason}): copy the file from another machine, and set {setting} to "
+            "its path"
         ) from error
-    return Finding("data", "ok", f"{dataset.url} can be reached ({size / GIGABYTE:.2f} GB to download)")
+    return Finding(check, "ok", f"{url} can be reached ({size / GIGABYTE:.2f} GB to download)")
 
 
 def _disk(settings: RunSettings) -> Finding:

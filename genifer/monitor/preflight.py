@@ -11,6 +11,7 @@ from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
 from genifer.runtime.durations import duration
 from genifer.runtime.tracking import PACKAGES, missing_packages
+from genifer.settings import IMAGENET_WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def check_given_files(settings: RunSettings) -> None:
     }
     given["classifier.pretrained"] = settings.classifier.pretrained
     for name, checkpoint in given.items():
-        if checkpoint is not None and not checkpoint.is_file():
+        if checkpoint not in (None, IMAGENET_WEIGHTS) and not checkpoint.is_file():
             raise GeniferError(
                 f"{name}: {checkpoint} does not exist; give the path of a checkpoint, relative to "
                 f"{Path.cwd()}"

@@ -1,4 +1,4 @@
-"""The classifier: a ResNet for small images, readable at every stage, whose head grows.
+"""The classifier: a ResNet for small or larger images, readable at every stage, whose head grows.
 
 Stage 0 is the image, 1 the stem, 2 to 5 the four residual groups (after their last
 ReLU), 6 the pooled features.
@@ -7,6 +7,7 @@ ReLU), 6 the pooled features.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from genifer.nn.stages import POOLED
+from genifer.nn.stages import IMAGENET, POOLED, SMALL, pixels_per_position
 
 
 class BasicBlock(nn.Module):
@@ -87,6 +88,24 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
 }
 
 
+def _small_stem(in_channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+def _imagenet_stem(in_channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    )
+
+
+STEMS: dict[str, Callable[[int, int], nn.Sequential]] = {SMALL: _small_stem, IMAGENET: _imagenet_stem}
+
+
 class Classifier(nn.Module):
     """A ResNet by stages with one linear head for all classes so far.
 
@@ -96,23 +115,30 @@ class Classifier(nn.Module):
         in_channels: channels of the image.
         n_classes: classes that the head starts with.
         head_bias: whether the head has a bias.
+        stem: a key of `STEMS`.
     """
 
     def __init__(
-        self, architecture: str, width: int, in_channels: int, n_classes: int, head_bias: bool = True
+        self,
+        architecture: str,
+        width: int,
+        in_channels: int,
+        n_classes: int,
+        head_bias: bool = True,
+        stem: str = SMALL,
     ) -> None:
         super().__init__()
+        self.stem = stem
         self.description: dict[str, Any] = {
             "architecture": architecture,
             "width": width,
             "in_channels": in_channels,
             "head_bias": head_bias,
         }
+        if stem != SMALL:  # checkpoints with the small one are the same bytes as before there were others
+            self.description["stem"] = stem
         block, depths = ARCHITECTURES[architecture]
-        stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
-        stages: list[nn.Module] = [stem]
+        stages: list[nn.Module] = [STEMS[stem](in_channels, width)]
         channels = width
         for group, depth in enumerate(depths):
             blocks: list[nn.Module] = []
@@ -177,11 +203,11 @@ class Classifier(nn.Module):
         width: int = self.description["width"]
         if stage == 0:
             return self.description["in_channels"], image_size
+        side = 1 if stage == POOLED else -(-image_size // pixels_per_position(stage, self.stem))  # rounded up
         if stage == 1:
-            return width, image_size
-        group = min(stage, POOLED - 1) - 2  # each group after the first halves the side, rounded up
-        channels = width * 2**group * ARCHITECTURES[self.description["architecture"]][0].expansion
-        return channels, 1 if stage == POOLED else -(-image_size // 2**group)
+            return width, side
+        group = min(stage, POOLED - 1) - 2
+        return width * 2**group * ARCHITECTURES[self.description["architecture"]][0].expansion, side
 
     @torch.no_grad()
     def keep_classes(self, count: int) -> None:

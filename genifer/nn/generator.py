@@ -25,8 +25,8 @@ from genifer.nn.stages import POOLED
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
 """Channels of the constant and after each convolution, for images of 32 pixels."""
-LARGER_CHANNELS = (32, 32, 16, 16)
-"""For images of 64 and 128 pixels, which the paper has none of."""
+LARGER_CHANNELS = (32, 32, 16, 16, 8, 8)
+"""For images of 64, 128 and 256 pixels, which the paper has none of."""
 
 
 def default_channels(side: int) -> list[int]:

@@ -67,6 +67,15 @@ def load_description(path: Path, kind: str) -> dict[str, Any]:
         return description
 
 
+def has_description(path: Path) -> bool:
+    """Whether `save_tensors` has written a file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "genifer" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_shape(path: Path, kind: str, name: str) -> tuple[int, ...]:
     """Read the shape of a tensor, without the tensor."""
     with _opened(path, kind) as (file, _):

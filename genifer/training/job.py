@@ -158,5 +158,7 @@ def _precision(
         sizes = ClassifierSizes.of_files(given, images)
     else:
         _, channels, size, _ = load_shape(images, "data set", "images")
-        sizes = ClassifierSizes(run.classifier.architecture, run.classifier.width, channels, size)
+        sizes = ClassifierSizes(
+            run.classifier.architecture, run.classifier.width, channels, size, run.classifier.stem
+        )
     return choose_precision(runtime.precision, device, sizes, runtime.deterministic)

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator, default_channels
 from genifer.nn.stages import generated_side
 from genifer.settings import ClassifierSettings, DiscriminatorSettings, GanSettings, GeneratorSettings
-from genifer.training.checkpoints import load_classifier
+from genifer.training.pretrained import take_stages
 
 
 def new_classifier(
     network: ClassifierSettings, channels: int, n_classes: int, device: torch.device
 ) -> Classifier:
     """Make a classifier of images with these channels, with pretrained stages if the settings name some."""
-    classifier = Classifier(network.architecture, network.width, channels, n_classes, network.head_bias)
+    classifier = Classifier(
+        network.architecture, network.width, channels, n_classes, network.head_bias, network.stem
+    )
     if network.pretrained is not None:
         take_stages(classifier, network.pretrained, network.pretrained_stages)
     return classifier.to(device).to(memory_format=torch.channels_last)
-
-
-def take_stages(classifier: Classifier, path: Path, count: int) -> None:
-    """Take the first stages of a trained classifier: 1 is the stem, 2 to 5 the groups."""
-    trained = load_classifier(path, torch.device("cpu")).network
-    try:
-        classifier.stages[:count].load_state_dict(trained.stages[:count].state_dict())
-    except RuntimeError as error:
-        raise GeniferError(
-            f"classifier.pretrained: {path}: the first {count} stages of its {trained.description} do not "
-            f"fit {classifier.description}; use its classifier.architecture and classifier.width ({error})"
-        ) from error
 
 
 def new_gan(
@@ -54,7 +41,7 @@ def new_gan(
         generator_settings.latent_dim,
         generator_settings.embedding_dim,
         generator_settings.style_dim,
-        generator_settings.channels or default_channels(generated_side(size, stage)),
+        generator_settings.channels or default_channels(generated_side(size, stage, classifier.stem)),
         classifier.feature_shape(stage, size)[0] if stage else image_channels,
         stage,
         classifier.feature_shape(stage, size)[1] if stage else size,

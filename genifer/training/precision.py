@@ -17,6 +17,7 @@ import torch
 
 from genifer.errors import GeniferError
 from genifer.nn.classifier import Classifier
+from genifer.nn.stages import SMALL
 from genifer.runtime.device import autocast
 from genifer.runtime.files import atomic_write
 from genifer.runtime.status import cpu_name
@@ -46,18 +47,20 @@ class ClassifierSizes:
     width: int
     channels: int
     image_size: int
+    stem: str = SMALL
 
     @classmethod
     def of_files(cls, classifier: Path, images: Path) -> ClassifierSizes:
         """Read them from a checkpoint and prepared images."""
         network = load_description(classifier, "classifier")["network"]
         _, channels, size, _ = load_shape(images, "data set", "images")
-        return cls(network["architecture"], network["width"], channels, size)
+        stem = network.get("stem", SMALL)
+        return cls(network["architecture"], network["width"], channels, size, stem)
 
     def __str__(self) -> str:
         return (
             f"{self.architecture} of width {self.width}, {self.channels} x {self.image_size} x "
-            f"{self.image_size}"
+            f"{self.image_size}" + (f", stem {self.stem}" if self.stem != SMALL else "")
         )
 
 
@@ -143,7 +146,9 @@ def time_passes(sizes: ClassifierSizes) -> dict[str, float]:
     """Time a forward and a backward pass in each precision, in turns; the fastest of each, in seconds."""
     device = torch.device("cpu")
     with torch.random.fork_rng(devices=[]):
-        classifier = Classifier(sizes.architecture, sizes.width, sizes.channels, n_classes=10)
+        classifier = Classifier(
+            sizes.architecture, sizes.width, sizes.channels, n_classes=10, stem=sizes.stem
+        )
         images = torch.randn(BATCH_SIZE, sizes.channels, sizes.image_size, sizes.image_size)
     classifier = classifier.to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ from genifer.training.precision import ClassifierSizes
 def sizes_of(settings: RunSettings) -> ClassifierSizes:
     """Return the sizes of a run's classifier, on which its precision depends."""
     network, data = settings.classifier, settings.data
-    return ClassifierSizes(network.architecture, network.width, data.channels, data.image_size)
+    return ClassifierSizes(network.architecture, network.width, data.channels, data.image_size, network.stem)
 
 
 def untrained_classifier(

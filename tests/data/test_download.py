@@ -9,13 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torchvision
 from support.in_process import files_no_larger_than
 
-from genifer.data.download import download
+from genifer.data.download import Digest, download, download_weights
 from genifer.errors import GeniferError
+from genifer.nn.torchvision_weights import URLS, sha256_start
 
 CONTENT = bytes(range(256)) * 400
-MD5 = hashlib.md5(CONTENT).hexdigest()
+MD5 = Digest("md5", hashlib.md5(CONTENT).hexdigest())
 
 
 class Server(ThreadingHTTPServer):
@@ -87,6 +89,31 @@ def test_a_corrupt_file_is_deleted(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT[:-1] + b"x"
     with pytest.raises(GeniferError, match="corrupt"):
         download(url(server), tmp_path / "a.tar.gz", MD5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_digits_of_a_digest(server: Server, tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    download(url(server), tmp_path / "a.pth", Digest("sha256", sha256[:8]))
+    with pytest.raises(GeniferError, match=r"its SHA256 is not 00000000.*was deleted"):
+        download(url(server), tmp_path / "b.pth", Digest("sha256", "00000000"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
+def test_weights_without_a_network(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url == URLS[architecture]
+    assert sha256_start(architecture) in URLS[architecture]
+    assert len(sha256_start(architecture)) == 8
+    monkeypatch.setitem(URLS, architecture, f"http://127.0.0.1:9/{architecture}-01234567.pth")
+    with pytest.raises(GeniferError, match=r"download failed.*set classifier\.pretrained to its path"):
+        download_weights(architecture, tmp_path / "weights.pth")
+    with pytest.raises(
+        GeniferError, match="'resnet9' has no ImageNet weights; there are: resnet18, resnet34"
+    ):
+        download_weights("resnet9", tmp_path / "weights.pth")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -201,3 +201,39 @@ def test_given_checkpoints_replace_trainings() -> None:
     planned = layout(methods=["genifer"], start=start)
     assert [job.place for job in planned.trainings] == ["genifer/task_2/train_genifer"]
     assert planned.job("pretrain_gan", 0, "shared", 1).inputs["given"] == "g.safetensors"
+
+
+TORCHVISION = {"data": {"channels": 3}, "classifier": {"width": 64, "pretrained": "imagenet"}}
+
+
+def test_pretrained_weights_are_an_input_of_the_first_training(tmp_path: Path, plugins: list[str]) -> None:
+    (tmp_path / "own.pth").touch()
+    variants = {
+        "genifer": {},
+        "deeper": {"method": "finetune", "classifier": {"architecture": "resnet34"}},
+        "given": {"method": "finetune", "classifier": {"pretrained": str(tmp_path / "own.pth")}},
+        "new": {"method": "finetune", "classifier": {"pretrained": None}},
+        "own": {},
+    }
+    planned = layout(**TORCHVISION, methods=variants, plugins=plugins)
+    by_label = {label: planned._chains[0, label].classifiers for label in variants}
+    downloads = "results/downloads/imagenet"
+    files = {label: classifiers[0].inputs.get("pretrained") for label, classifiers in by_label.items()}
+    assert files == {
+        "genifer": f"{downloads}/resnet18-f37072fd.pth",
+        "deeper": f"{downloads}/resnet34-b627a593.pth",
+        "given": str(tmp_path / "own.pth"),
+        "new": None,
+        "own": f"{downloads}/resnet18-f37072fd.pth",
+    }
+    assert by_label["genifer"][0].checkpoint_options == ["--pretrained", files["genifer"]]
+    assert by_label["new"][0].checkpoint_options == []
+    assert by_label["own"][0].name == "train_own"
+    assert not any("pretrained" in classifiers[1].inputs for classifiers in by_label.values())
+    assert planned.downloaded_weights == {"resnet18": files["genifer"], "resnet34": files["deeper"]}
+
+
+def test_a_given_classifier_needs_no_weights(tmp_path: Path) -> None:
+    start = {"classifier": str(tmp_path / "classifier.safetensors")}
+    assert layout(**TORCHVISION, methods=["finetune"], start=start).downloaded_weights == {}
+    assert layout().downloaded_weights == {}

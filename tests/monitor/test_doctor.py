@@ -13,8 +13,9 @@ import torch
 from support.commands import TINY, merged, write_run_file
 
 from genifer.errors import GeniferError
-from genifer.monitor.doctor import examine
+from genifer.monitor.doctor import _weights, examine
 from genifer.monitor.preflight import check_given_files
+from genifer.nn.torchvision_weights import URLS
 from genifer.run_file import parse_settings
 
 Genifer = Callable[..., subprocess.CompletedProcess[str]]
@@ -131,3 +132,17 @@ def test_a_pretrained_classifier_of_a_variant(tmp_path: Path) -> None:
     settings = parse_settings(merged(TINY, {"methods": variants}), "test")
     with pytest.raises(GeniferError, match=r"methods\.warm: classifier\.pretrained: .* does not exist"):
         check_given_files(settings)
+
+
+def test_weights_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(URLS, "resnet18", "http://127.0.0.1:9/resnet18-01234567.pth")
+    pretrained = {"data": {"channels": 3}, "classifier": {"width": 64, "pretrained": "imagenet"}}
+    settings = parse_settings(merged(TINY, pretrained), "test")
+    check_given_files(settings)
+    with pytest.raises(GeniferError, match=r"cannot be reached.*set classifier\.pretrained"):
+        _weights(settings)
+    path = tmp_path / "results/downloads/imagenet/resnet18-01234567.pth"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert _weights(settings).verdict == "ok"

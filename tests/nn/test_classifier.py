@@ -26,6 +26,22 @@ def test_a_head_without_bias_grows() -> None:
     assert classifier(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
 
 
+def test_imagenets_stem_is_part_of_the_description() -> None:
+    """Checkpoints build the network from it; that of a small stem is as it was before there were others."""
+    classifier = Classifier("resnet18", 4, 3, 2, stem="imagenet")
+    twin = Classifier(**classifier.description, n_classes=2)
+    assert twin.features(torch.zeros(2, 3, 64, 64), 1).shape == (2, 4, 16, 16)
+    assert set(Classifier("resnet18", 4, 3, 2).description) == {
+        "architecture",
+        "width",
+        "in_channels",
+        "head_bias",
+    }
+    images = torch.randn(2, 3, 32, 32)
+    whole = classifier.eval()(images)
+    assert torch.allclose(classifier.folded()(images), whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("width", [4, 8, 16])
 def test_gradients_of_shortcuts_are_the_same_with_channels_last(width: int) -> None:
     shortcut = BasicBlock(width, 2 * width, 2).shortcut[0]

@@ -8,7 +8,7 @@ import torch
 from genifer.nn.generator import Generator, default_channels
 
 
-@pytest.mark.parametrize("size", [8, 16, 32, 64])
+@pytest.mark.parametrize("size", [8, 16, 32, 64, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generator_makes_images(size: int, channels: int) -> None:
     widths = [max(count // 64, 1) for count in default_channels(size)]

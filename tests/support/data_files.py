@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,6 +69,98 @@ def write_cifar100(path: Path, n_train: int = 200, n_test: int = 100, classes: i
     with tarfile.open(path, "w:gz") as tar:
         tar.add(source, "cifar-100-python")
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def write_cifar10(path: Path, per_batch: int = 20) -> str:
+    """Write a small archive in CIFAR-10's format, and what it holds beside it; return its MD5."""
+    rng = np.random.RandomState(0)
+    source = path.parent / "cifar-10-batches-py"
+    source.mkdir()
+    for batch in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        labels = [i % 10 for i in range(per_batch)]
+        data = rng.randint(0, 256, (per_batch, 3072), dtype=np.uint8)
+        content = {b"batch_label": b"", b"labels": labels, b"data": data, b"filenames": []}
+        (source / batch).write_bytes(pickle.dumps(content))
+    names = [f"class{i}".encode() for i in range(10)]
+    (source / "batches.meta").write_bytes(pickle.dumps({b"label_names": names, b"num_vis": 3072}))
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(source, source.name)
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@cache
+def jpeg(color: tuple[int, ...], size: tuple[int, int], mode: str = "RGB") -> bytes:
+    """The file of an image of one colour."""
+    file = io.BytesIO()
+    Image.new(mode, size, color if mode == "RGB" else color[0]).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+@cache
+def tiny_imagenet_files(classes: int = 200) -> Mapping[str, bytes]:
+    """The files of a small Tiny ImageNet: two training images per class, the second one grey, and a test image.
+
+    Pixels are as bright as their class's number; test images are listed in the opposite order.
+    """
+    names = [f"n{10_000_000 + index}" for index in range(classes)]
+    files = {"wnids.txt": "".join(f"{name}\n" for name in reversed(names)).encode()}
+    annotations = []
+    for index, name in enumerate(names):
+        boxes = f"{name}_0.JPEG\t0\t0\t63\t63\n{name}_1.JPEG\t0\t0\t63\t63\n"
+        files[f"train/{name}/{name}_boxes.txt"] = boxes.encode()
+        for number, mode in enumerate(("RGB", "L")):
+            files[f"train/{name}/images/{name}_{number}.JPEG"] = jpeg((index,) * 3, (64, 64), mode)
+        files[f"val/images/val_{index}.JPEG"] = jpeg((index,) * 3, (64, 64))
+        annotations.append(f"val_{index}.JPEG\t{name}\t0\t32\t44\t62\n")
+    files["val/val_annotations.txt"] = "".join(reversed(annotations)).encode()
+    files["test/images/test_0.JPEG"] = jpeg((0, 0, 0), (64, 64))
+    return MappingProxyType({f"tiny-imagenet-200/{name}": content for name, content in files.items()})
+
+
+@cache
+def cub200_files(classes: int = 200) -> Mapping[str, bytes]:
+    """The files of a small CUB-200-2011: per class a training image, upright, and a test image, broad.
+
+    Their middles are as bright as their class's number, their margins white.
+    """
+    images, labels, split, names = "", "", "", ""
+    files: dict[str, bytes] = {}
+    for index in range(classes):
+        name = f"{index + 1:03}.Bird_{index}"
+        names += f"{index + 1} {name}\n"
+        for number, size in enumerate(((40, 80), (90, 40))):
+            key = 2 * index + number + 1
+            pixels = np.full((size[1], size[0]), 255, dtype=np.uint8)
+            top, left = (size[1] - 40) // 2, (size[0] - 40) // 2
+            pixels[top : top + 40, left : left + 40] = index
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "JPEG", quality=95)
+            files[f"images/{name}/Bird_{key}.jpg"] = file.getvalue()
+            images += f"{key} {name}/Bird_{key}.jpg\n"
+            labels += f"{key} {index + 1}\n"
+            split += f"{key} {1 - number}\n"
+    tables = {
+        "classes.txt": names,
+        "images.txt": images,
+        "image_class_labels.txt": labels,
+        "train_test_split.txt": split,
+    }
+    files |= {name: content.encode() for name, content in tables.items()}
+    return MappingProxyType({f"CUB_200_2011/{name}": content for name, content in files.items()})
+
+
+def pack(path: Path, files: Mapping[str, bytes]) -> None:
+    """Pack files as .zip, or as a compressed tar archive."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
 
 
 def write_npz(path: Path, side: int = 28, **changes: np.ndarray) -> None:

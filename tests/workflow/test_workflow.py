@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from support.commands import call, make_clone, planned, write_run_file
 from support.data_files import write_cifar100
@@ -301,3 +303,28 @@ def test_the_quickstart_learns_without_forgetting(tmp_path: Path) -> None:
     assert average["finetune"] < 0.4
     for path in results.rglob("benchmark.tsv"):
         assert pd.read_csv(path, sep="\t", na_values="-")["max_rss"].iloc[0] < 2000, path
+
+
+def test_pretrained_weights_are_downloaded_or_a_file_of_the_run(tmp_path: Path) -> None:
+    """And other weights in the file train the first classifier again."""
+    clone = make_clone(tmp_path)
+    changes = {
+        "methods": ["finetune"],
+        "data": {"channels": 3},
+        "pretrain_classifier": {"steps": 1, "batch_size": 2},
+    }
+    network = {"width": 64, "pretrained": "imagenet"}
+    downloading = planned(clone, write_run_file(clone, **changes, classifier=network))
+    assert "download_weights_resnet18" in downloading
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, clone / "weights.pth")
+    run_file = write_run_file(clone, **changes, classifier=network | {"pretrained": "weights.pth"})
+    assert planned(clone, run_file) == downloading - {"download_weights_resnet18"}
+    first = "results/quickstart/jobs/seed_0/shared/task_0/pretrain_classifier/classifier.safetensors"
+    done = call(["snakemake", first, "--configfile", run_file], clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = "pretrain_classifier group=shared seed=0 task=0"
+    (clone / "weights.pth").touch()
+    assert job not in planned(clone, run_file)
+    torch.save({name: tensor * 2 for name, tensor in weights.items()}, clone / "weights.pth")
+    assert job in planned(clone, run_file)

@@ -1,4 +1,5 @@
 # Data: the archive, if the data set has one to download, and one file per task and split.
+# ImageNet's weights, if the classifier starts from them.
 
 
 if LAYOUT.downloaded:
@@ -25,6 +26,29 @@ if LAYOUT.downloaded:
                 --runtime {resources.options:q} \
                 --settings {params.settings:q} \
                 --output {output.archive:q}
+            """
+
+
+for architecture, weights in LAYOUT.downloaded_weights.items():
+
+    rule:
+        name:
+            f"download_weights_{architecture}"
+        output:
+            weights=protected(weights),
+        log:
+            f"{weights}.log",
+        benchmark:
+            f"{weights}.benchmark.tsv"
+        retries: 3
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            architecture=architecture,
+        shell:
+            """
+            python -m genifer --log {log:q} download-weights {params.architecture} --output {output.weights:q}
             """
 
 

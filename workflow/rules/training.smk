@@ -56,7 +56,7 @@ if RUN.start.classifier is None:
         params:
             command="pretrain-classifier",
             settings=settings_of("pretrain_classifier"),
-            checkpoints=[],
+            checkpoints=checkpoints_of("pretrain_classifier"),
             folder=subpath(output.checkpoint, parent=True),
 
 else:

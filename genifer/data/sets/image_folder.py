@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genifer.data.archives import Archive
+from genifer.data.archives import unpacked
 from genifer.data.dataset import Arrays, Dataset
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ class ImageFolder(Dataset):
     name = "image_folder"
     version = 1
     archive = "required"
-    archive_format = "a folder or .tar.gz with train/<class>/* and test/<class>/*"
+    archive_format = "a folder, .tar.gz or .zip with train/<class>/* and test/<class>/* or val/<class>/*"
 
     @classmethod
     def load(cls, archive: Path, settings: DataSettings) -> Arrays:
@@ -29,10 +28,8 @@ class ImageFolder(Dataset):
 
         if archive.is_dir():
             return read_class_folders(archive, settings)
-        with tempfile.TemporaryDirectory(prefix="genifer-") as folder:
-            with Archive(archive, settings.max_unpacked_gb) as opened:
-                opened.unpack(Path(folder))
-            return read_class_folders(Path(folder), settings, shown=archive)
+        with unpacked(archive, settings.max_unpacked_gb) as folder:
+            return read_class_folders(folder, settings, shown=archive)
 
     @classmethod
     def class_names_in(cls, archive: Path) -> Sequence[str] | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -12,16 +13,18 @@ from genifer.data.sets.image_folder import ImageFolder
 from genifer.errors import GeniferError
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", ["", ".tar.gz", ".zip"])
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_folder_and_archive(tmp_path: Path, packed: bool, size: int) -> None:
+def test_folder_and_archive(tmp_path: Path, packed: str, size: int) -> None:
     names = ["ant", "bee", "cat", "dog"]
     write_class_folders(tmp_path / "photos", names)
     archive = tmp_path / "photos"
-    if packed:
+    if packed == ".tar.gz":
         archive = tmp_path / "photos.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(tmp_path / "photos", "photos")
+    elif packed:
+        archive = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path, "photos"))
     data = {"dataset": "image_folder", "archive": archive, "image_size": size}
     prepare(tmp_path / "out", data, {"tasks": [1, 2, 1], "class_order": ["dog", "ant", 2, "bee"]})
     second = load(tmp_path / "out", 1)
@@ -30,6 +33,21 @@ def test_folder_and_archive(tmp_path: Path, packed: bool, size: int) -> None:
     assert second.labels.tolist() == [1, 1, 1, 2, 2, 2]
     assert second.images[0, :, 3, 3].tolist() == [10, 200, 0]
     assert second.images[4, :, 3, 3].tolist() == [50, 200, 10]
+
+
+def test_imagenets_layout(tmp_path: Path) -> None:
+    """The test images are those of val/; test/ holds images without classes, or is missing."""
+    write_class_folders(tmp_path / "photos", ["n01440764", "n01443537"])
+    (tmp_path / "photos" / "test").rename(tmp_path / "photos" / "val")
+    data = {"dataset": "image_folder", "archive": tmp_path / "photos"}
+    scenario = {"tasks": [1, 1], "class_order": "sorted"}
+    prepare(tmp_path / "a", data, scenario)
+    assert load(tmp_path / "a", 1, "test").labels.tolist() == [1, 1, 1]
+    (tmp_path / "photos" / "test").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "test" / "ILSVRC2012_test_00000001.JPEG")
+    prepare(tmp_path / "b", data, scenario)
+    assert load(tmp_path / "b", 0, "test").images.equal(load(tmp_path / "a", 0, "test").images)
+    assert ImageFolder.class_names_in(tmp_path / "photos") == ["n01440764", "n01443537"]
 
 
 def test_many_image_formats(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +89,7 @@ def test_class_names_before_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("no_test", ["has no folder 'test'"]),
+        ("no_test", ["has no folder 'test' or 'val'", "val/<class>/*"]),
         ("odd_class", ["same classes", "zebra"]),
         ("empty_class", ["train/bee", "holds no image"]),
         ("broken_image", ["train/bee/1.png", "do not decode: 1", "data.max_bad_images: 0"]),
