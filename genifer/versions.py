@@ -29,10 +29,10 @@ VERSIONS = {
     "train_gan": 3,
     "evaluate": 2,
     "evaluate_replay": 2,
-    "tabulate": 2,
+    "tabulate": 3,
     "tabulate_replay": 2,
     "tabulate_training": 1,
-    "tabulate_costs": 2,
+    "tabulate_costs": 3,
     "write_tables": 2,
     "plot": 3,
 }

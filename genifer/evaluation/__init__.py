@@ -5,8 +5,18 @@ METRICS = (
     "average_incremental_accuracy_with_first_task",
     "final_accuracy",
     "forgetting",
+    "backward_transfer",
+    "intransigence",
 )
 """Metrics of a method; ``average_incremental_accuracy`` leaves the first task out."""
+
+METRIC_NAMES = {
+    "average_incremental_accuracy": "average incremental",
+    "average_incremental_accuracy_with_first_task": "with first task",
+    "final_accuracy": "final",
+    "forgetting": "forgetting",
+}
+"""The metrics that narrow tables show, and how they head their columns; CSV files have all."""
 
 SUMMARY_COLUMNS = [
     "method",
@@ -77,9 +87,12 @@ COST_COLUMNS = [
 ]
 """Columns of costs.csv: wall time, CPU time and peak memory of each job; ``method`` is its group."""
 
-BUDGET_COLUMNS = ["method", "series", "seed", "gan_steps", "minutes"]
-"""Columns of budget.csv: what the trainings of each method took, those that it shares included. Methods of
-one series differ only in steps and in how the EMA follows them."""
+SIZES = ("minutes", "parameters", "stored_mb")
+
+BUDGET_COLUMNS = ["method", "series", "seed", "gan_steps", *SIZES]
+"""Columns of budget.csv: what the trainings of each method took, those that it shares included; parameters
+that classify after the last task; MiB that it keeps between tasks. Methods of one series differ only in
+steps and in how the EMA follows them."""
 
 FIRST_TASK_JOB = "pretrain_classifier"
 """The first task's training, which methods share."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, METRICS, ORDER_COLUMN
+from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, ORDER_COLUMN, SIZES
 from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
 from genifer.layout import table_path
 from genifer.task_sizes import tasks_text
@@ -42,11 +42,18 @@ class Definition:
 
 @dataclass(frozen=True)
 class Finished:
-    """The accuracies of a run, and how they are defined."""
+    """The accuracies of a run, and how they are defined.
+
+    Attributes:
+        old_images: none, all or exemplars for each method.
+        sizes: columns method, seed and `SIZES`, empty as far as the run's budget.csv lacks them.
+    """
 
     name: str
     definition: Definition
     accuracy: pd.DataFrame
+    old_images: Mapping[str, str]
+    sizes: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,13 @@ class Group:
     Attributes:
         title: the scenario, and what else tells the definition from those of other groups.
         accuracy: as in accuracy.csv.
+        old_images, sizes: as in `Finished`.
     """
 
     title: str
     accuracy: pd.DataFrame
+    old_images: Mapping[str, str]
+    sizes: pd.DataFrame
 
 
 def read_run(folder: Path) -> Finished:
@@ -78,7 +88,26 @@ def read_run(folder: Path) -> Finished:
         definition = Definition(n_classes, names, (sum(n_test),), drawn=True)
     else:
         definition = Definition(n_classes, tuple(classes["class_name"]), n_test)
-    return Finished(folder.name, definition, accuracy)
+    return Finished(folder.name, definition, accuracy, _old_images(folder), _sizes(folder))
+
+
+def _old_images(folder: Path) -> dict[str, str]:
+    """What summary.csv says of each method; nothing if there is no such file."""
+    path = Path(table_path(folder, "summary"))
+    if not path.is_file():
+        return {}
+    summary = read_table(path, ["method", "old_images"])
+    return dict(zip(summary["method"], summary["old_images"], strict=True))
+
+
+def _sizes(folder: Path) -> pd.DataFrame:
+    """What budget.csv says of each method and seed; runs of earlier versions lack some or all of it."""
+    path, keys = Path(table_path(folder, "budget")), ["method", "seed"]
+    table = pd.DataFrame(columns=keys)
+    if path.is_file():
+        known = [name for name in SIZES if name in read_table(path, keys)]
+        table = read_table(path, [*keys, *known])
+    return table.reindex(columns=[*keys, *SIZES]).astype(dict.fromkeys(SIZES, float))
 
 
 def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
@@ -92,9 +121,18 @@ def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
     """
     definitions = list(dict.fromkeys(run.definition for run in runs))
     if apart:
-        return [Group(f"{run.name}: {_title([run], definitions)}", _together([run])) for run in runs]
+        return [_group(f"{run.name}: {_title([run], definitions)}", [run]) for run in runs]
     together = [[run for run in runs if run.definition == definition] for definition in definitions]
-    return [Group(_title(own, definitions), _together(own)) for own in together]
+    return [_group(_title(own, definitions), own) for own in together]
+
+
+def _group(title: str, runs: Sequence[Finished]) -> Group:
+    return Group(
+        title,
+        _together(runs),
+        {method: kind for run in runs for method, kind in run.old_images.items()},
+        pd.concat([run.sizes for run in runs]).groupby(["method", "seed"], as_index=False).first(),
+    )
 
 
 def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
@@ -138,8 +176,9 @@ def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
         reference: label of the method that others are compared with.
 
     Returns:
-        Columns scenario, those of `summarize`, n_pairs, and the mean difference in average incremental
-        accuracy with its confidence interval by Student's t: difference, difference_low, difference_high.
+        Columns scenario, those of `summarize`, means of `SIZES` over the seeds, n_pairs, and the mean
+        difference in average incremental accuracy with its confidence interval by Student's t: difference,
+        difference_low, difference_high.
 
     Raises:
         GeniferError: no run has the reference.
@@ -151,13 +190,14 @@ def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
         )
     tables = []
     for group in groups:
-        table = summarize(group.accuracy)
+        table = summarize(group.accuracy, group.old_images)
+        sizes = group.sizes.groupby("method")[list(SIZES)].mean().reindex(table["method"])
         per_seed = average_incremental_accuracy(group.accuracy).pivot_table(
             index="seed", columns="method", values="accuracy"
         )
         differences = [_difference(per_seed, str(method), reference) for method in table["method"]]
         table.insert(0, "scenario", group.title)
-        tables.append(pd.concat([table, pd.DataFrame(differences)], axis=1))
+        tables.append(pd.concat([table, sizes.reset_index(drop=True), pd.DataFrame(differences)], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -176,9 +216,3 @@ def _interval(differences: pd.Series) -> dict[str, float]:
     half = student.ppf((1 + CONFIDENCE) / 2, n - 1) * float(differences.std(ddof=1)) / n**0.5
     mean = float(differences.mean())
     return {"difference_low": mean - half, "difference_high": mean + half}
-
-
-METRIC_NAMES = dict(
-    zip(METRICS, ("average incremental", "with first task", "final", "forgetting"), strict=True)
-)
-"""How tables head the columns of the metrics."""

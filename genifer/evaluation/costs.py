@@ -10,6 +10,7 @@ import pandas as pd
 
 from genifer.errors import GeniferError
 from genifer.evaluation import BUDGET_COLUMNS, COST_COLUMNS
+from genifer.evaluation.sizes import parameters, stored_mb
 from genifer.evaluation.tables import parse_place, write_table
 from genifer.layout import BENCHMARK, seed_folder, table_path
 from genifer.runtime.status import STATUS, read_status
@@ -22,8 +23,8 @@ PREPARE_DATA = "prepare_data"
 def tabulate_costs(
     results: Path, seeds: Sequence[int], places: Sequence[str], variants: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Collect Snakemake's ``benchmark.tsv`` and the ``status.json`` of each job into costs.csv, and sum the
-    times of each method's trainings in budget.csv.
+    """Collect Snakemake's ``benchmark.tsv`` and the ``status.json`` of each job into costs.csv, and write the
+    times of each method's trainings and the sizes of its files to budget.csv.
 
     A missing file leaves its columns empty; a job that has neither gets no row. If a training was
     interrupted, the seconds of all its attempts count.
@@ -31,7 +32,9 @@ def tabulate_costs(
     Args:
         results: the run's folder.
         places: folders of the trainings and evaluations below a seed's, ``<group>/task_<t>/<job>``.
-        variants: of each label the ``places`` of its trainings, its ``series`` and its ``gan_steps``.
+        variants: of each label the ``places`` of its trainings, its ``series`` and its ``gan_steps``; below a
+            seed's folder the last ``classifier``, with ``unused`` for `parameters`, and the files that it
+            has ``kept`` before the last task; below the run's folder the ``images`` that it has kept.
     """
     data = results / "data"
     rows = [_row(data, next(data.glob("*benchmark.tsv"), data / BENCHMARK), {"job": PREPARE_DATA})]
@@ -45,16 +48,17 @@ def tabulate_costs(
     # The data belong to no seed and task; floats would write large seeds as 4.29497e+09.
     table = table.astype({"seed": "Int64", "task": "Int64"})
     write_table(table, Path(table_path(results, "costs")), "%.6g")
-    write_table(budgets(table, seeds, variants), Path(table_path(results, "budget")), "%.6g")
+    budget = budgets(results, table, seeds, variants)
+    write_table(budget, Path(table_path(results, "budget")), "%.6g")
 
 
 def budgets(
-    costs: pd.DataFrame, seeds: Sequence[int], variants: Mapping[str, Mapping[str, Any]]
+    results: Path, costs: pd.DataFrame, seeds: Sequence[int], variants: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Sum the times of each variant's trainings, as `tabulate_costs` describes them.
+    """Sum the times of each variant's trainings, and measure its files, as `tabulate_costs` describes them.
 
     Returns:
-        `BUDGET_COLUMNS`; minutes are missing where a training has left no time.
+        `BUDGET_COLUMNS`; minutes are missing where a training has left no time, sizes where there is no file.
     """
     seconds = costs.set_index(["method", "seed", "task", "job"])["seconds"]
     rows = []
@@ -62,8 +66,15 @@ def budgets(
         for seed in seeds:
             keys = [(group, seed, task, job) for group, task, job in map(parse_place, variant["places"])]
             minutes = seconds.reindex(keys).sum(skipna=False) / 60
-            rows.append([label, variant["series"], seed, variant["gan_steps"], minutes])
-    return pd.DataFrame(rows, columns=BUDGET_COLUMNS)
+            folder = Path(seed_folder(results, seed))
+            sizes = (
+                parameters(folder / variant["classifier"], variant["unused"]),
+                stored_mb(
+                    [*(folder / file for file in variant["kept"]), *map(results.joinpath, variant["images"])]
+                ),
+            )
+            rows.append([label, variant["series"], seed, variant["gan_steps"], minutes, *sizes])
+    return pd.DataFrame(rows, columns=BUDGET_COLUMNS).astype({"parameters": "Int64"})
 
 
 def _row(folder: Path, benchmark_path: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:

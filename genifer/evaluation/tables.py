@@ -13,6 +13,7 @@ from genifer.errors import GeniferError
 from genifer.evaluation import (
     COLUMNS,
     CONFUSION_COLUMNS,
+    METRIC_NAMES,
     METRICS,
     ORDER_COLUMN,
     REPLAY_COLUMNS,
@@ -130,8 +131,9 @@ def tabulate(
     places = {label: variant["places"] for label, variant in variants.items()}
     accuracy = collect(results, seeds, places, "accuracy.csv", COLUMNS)
     confusion = collect(results, seeds, places, "confusion.csv", CONFUSION_COLUMNS)
-    summary = summarize(accuracy)
-    summary.insert(2, "old_images", [variants[label]["old_images"] for label in summary["method"]])
+    old_images = {label: variant["old_images"] for label, variant in variants.items()}
+    summary = summarize(accuracy, old_images)
+    summary.insert(2, "old_images", [old_images[label] for label in summary["method"]])
     if class_order is not None:
         accuracy[ORDER_COLUMN] = class_order
     write_table(accuracy, Path(table_path(results, "accuracy")), "%.6f")
@@ -266,6 +268,54 @@ def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
     return (best - end.reindex(best.index)).rename("forgetting").reset_index()
 
 
+def accuracy_when_learned(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Select the accuracy on each task's classes right after the task was learned.
+
+    Returns:
+        Columns method, seed, eval_task, accuracy; no rows for tasks before the run's first.
+    """
+    own = accuracy[accuracy["after_task"] == accuracy["eval_task"]]
+    return own[["method", "seed", "eval_task", "accuracy"]]
+
+
+def backward_transfer(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Compute for each task but the last its accuracy after the last task minus that right after it.
+
+    The definition of Lopez-Paz and Ranzato (2017), equation 3.
+
+    Returns:
+        Columns method, seed, eval_task, backward_transfer.
+    """
+    keys = ["method", "seed", "eval_task"]
+    last = accuracy["after_task"].max()
+    learned = accuracy_when_learned(accuracy)
+    before = learned[learned["eval_task"] < last].set_index(keys)["accuracy"]
+    end = accuracy[accuracy["after_task"] == last].set_index(keys)["accuracy"]
+    return (end.reindex(before.index) - before).rename("backward_transfer").reset_index()
+
+
+def intransigence(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
+    """Compute for each later task how much better the joint bound is on it right after learning it.
+
+    The definition of Chaudhry et al. (2018), section 3. The bound is the first method that trains on the
+    images of all tasks.
+
+    Args:
+        old_images: none, all or exemplars for each method.
+
+    Returns:
+        Columns method, seed, eval_task, intransigence; no rows for seeds that the bound lacks.
+    """
+    keys = ["seed", "eval_task"]
+    learned = accuracy_when_learned(accuracy)
+    later = learned[learned["eval_task"] > accuracy["after_task"].min()]
+    bounds = [method for method in dict.fromkeys(accuracy["method"]) if old_images.get(method) == "all"]
+    bound = later[later["method"] == bounds[0]] if bounds else later.head(0)
+    table = later.merge(bound[[*keys, "accuracy"]], on=keys, suffixes=("", "_of_bound"))
+    table["intransigence"] = table["accuracy_of_bound"] - table["accuracy"]
+    return table[["method", *keys, "intransigence"]]
+
+
 def has_one_order(table: pd.DataFrame) -> bool:
     """Whether all seeds of a table with ``label`` and ``class_name`` learn the classes in the same order."""
     return bool(table.drop_duplicates(["label", "class_name"])["label"].is_unique)
@@ -321,11 +371,14 @@ def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
     return means.sort_values("forgetting", ascending=False, kind="stable", ignore_index=True)
 
 
-def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
+def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
     """Compute mean and sample standard deviation over the seeds of each metric, one row per method.
 
-    A value that does not exist is empty: the deviation of a single seed, or an average over later tasks
-    where there is only one task.
+    A value that does not exist is empty: the deviation of a single seed, an average over later tasks where
+    there is only one task, or intransigence without a joint bound.
+
+    Args:
+        old_images: none, all or exemplars for each method.
     """
     steps = incremental_accuracy(accuracy)
     keys = ["method", "seed"]
@@ -338,7 +391,9 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
                 "accuracy"
             ].mean(),
             "final_accuracy": last.set_index(keys)["accuracy"],
-            "forgetting": forgetting(accuracy).groupby(keys, sort=False)["forgetting"].mean(),
+            "forgetting": _mean_over_tasks(forgetting(accuracy)),
+            "backward_transfer": _mean_over_tasks(backward_transfer(accuracy)),
+            "intransigence": _mean_over_tasks(intransigence(accuracy, old_images)),
         }
     )
     rows = []
@@ -350,6 +405,11 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
             row[f"{name}_std"] = values[name].std(ddof=1)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _mean_over_tasks(table: pd.DataFrame) -> pd.Series:
+    """Mean of the last column for each method and seed."""
+    return table.groupby(["method", "seed"], sort=False)[table.columns[-1]].mean()
 
 
 def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str) -> dict[str, float]:
@@ -371,11 +431,9 @@ def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str
 
 def summary_text(summary: pd.DataFrame) -> str:
     """Format the summary as an aligned text table, accuracies in per cent."""
-    lines = [
-        ["method", "seeds", "old images", "average incremental", "with first task", "final", "forgetting"]
-    ]
+    lines = [["method", "seeds", "old images", *METRIC_NAMES.values()]]
     for _, row in summary.iterrows():
-        cells = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) or "-" for name in METRICS]
+        cells = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) or "-" for name in METRIC_NAMES]
         lines.append([str(row["method"]), str(row["n_seeds"]), str(row["old_images"]), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

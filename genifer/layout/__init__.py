@@ -220,6 +220,7 @@ class Layout(Jobs):
                 "series": self._series(variant),
                 "gan_steps": gan_steps[variant.label],
                 "places": training[variant.label],
+                **self._kept(variant),
             }
             for variant in self.variants
         }
@@ -232,6 +233,20 @@ class Layout(Jobs):
             "tabulate_training": {"seeds": seeds, "variants": training},
             "tabulate_costs": {"seeds": seeds, "places": costs, "variants": budget},
             "write_tables": {"tables": [page.name for page in self.pages]},
+        }
+
+    def _kept(self, variant: Variant) -> dict[str, Any]:
+        """The files that a variant classifies with after the last task, and those that it keeps before it."""
+        seed, method = self.settings.seeds[0], variant.method
+        chain, folder = self._chains[seed, variant.label], f"{seed_folder(self.results, seed)}/"
+        classifier = chain.classifiers[self.tasks[-1]].checkpoint
+        gans = [gan.checkpoint for _, gan in sorted(chain.gans.items())[-1:]]
+        images = self.data("train", self.tasks[:-1]) if method.images == "so_far" else []
+        return {
+            "classifier": classifier.removeprefix(folder),
+            "unused": list(method.only_for_training) if method.has_own_logits() else None,
+            "kept": [path.removeprefix(folder) for path in (classifier, *gans)],
+            "images": [path.removeprefix(f"{self.results}/") for path in images],
         }
 
     def _series(self, variant: Variant) -> str:
@@ -257,6 +272,12 @@ class Layout(Jobs):
                 if job.name == "pretrain_classifier"
             ]
         return [*shared, *chain.classifiers.values(), *chain.gans.values()]
+
+    @property
+    def _images_of_bounds(self) -> list[str]:
+        """Training images of the tasks before the last, if a variant keeps them."""
+        keeps = any(variant.method.images == "so_far" for variant in self.variants)
+        return self.data("train", self.tasks[:-1]) if keeps else []
 
     @property
     def labels_with_gan(self) -> list[str]:
@@ -291,7 +312,7 @@ class Layout(Jobs):
             Table(
                 "tabulate_costs",
                 "costs",
-                [job.checkpoint for job in self.trainings + evaluations],
+                [*(job.checkpoint for job in self.trainings + evaluations), *self._images_of_bounds],
                 [self.table("costs"), self.table("budget")],
             ),
         ]

@@ -38,6 +38,7 @@ class Acil(FrozenExtractor):
     name = "acil"
     version = 1
     Settings = AcilSettings
+    only_for_training = ("main.autocorrelation", "second.autocorrelation")
     settings: AcilSettings
 
     def finish(self) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ class Exemplars(Lwf):
     Settings = ExemplarsSettings
     first_task = "memory"
     stores_exemplars = True
+    only_for_training = ("images", "labels")
     settings: ExemplarsSettings
 
     def setup(self) -> None:

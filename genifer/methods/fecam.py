@@ -40,6 +40,7 @@ class Fecam(FrozenExtractor):
     name = "fecam"
     version = 1
     Settings = FecamSettings
+    only_for_training = ("covariance",)
     settings: FecamSettings
 
     def features(self, images: Tensor) -> Tensor:

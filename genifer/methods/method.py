@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from genifer.training.job import Job
 
 
+MEMORY = "memory"
+"""Prefix of the tensors in a checkpoint that a method leaves for the next task."""
+
+
 class Batch(NamedTuple):
     """What one step trains on.
 
@@ -56,6 +60,7 @@ class Method:
         uses_gan: it needs a GAN, which is trained after each task but the last.
         uses_teacher: it needs the classifier of the task before, frozen.
         stores_exemplars: its memory may hold images. Every table says so.
+        only_for_training: entries of its memory that `logits` does not read.
         blocks: settings of other blocks that it changes, as a variant in a run file does, such as
             ``{"gan": {"matching_stage": 0}}``. What the run file says of the variant comes on top.
 
@@ -80,6 +85,7 @@ class Method:
     uses_gan: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
     stores_exemplars: ClassVar[bool] = False
+    only_for_training: ClassVar[tuple[str, ...]] = ()
     blocks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     source_hash: ClassVar[str | None] = None
     """Of a plugin's file; set when it is registered."""

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
-from genifer.evaluation.comparison import METRIC_NAMES, Group, compare, groups_of, read_run
+from genifer.evaluation import METRIC_NAMES
+from genifer.evaluation.comparison import Group, compare, groups_of, read_run
 from genifer.evaluation.tables import incremental_accuracy, with_deviation, write_table
 from genifer.report.averages import averages_figure
 from genifer.report.plots import legend_below, method_colors, set_style, wrapped
@@ -24,6 +25,9 @@ from genifer.runtime.files import atomic_write
 
 # It lists every glyph that it puts into a PDF file.
 logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+SIZE_NAMES = {"minutes": "minutes", "stored_mb": "stored MB"}
+"""The sizes that the tables show, and how they head their columns."""
 
 COLUMN, PAGE = 3.3, 6.9
 """Widths of a column and of a page of a paper in inches."""
@@ -68,11 +72,12 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
-    """The cells of the comparison as text, in per cent; the scenario is not among them."""
-    rows = [["method", "seeds", *METRIC_NAMES.values(), f"difference from {reference}"]]
+    """The cells of the comparison as text, accuracies in per cent; the scenario is not among them."""
+    rows = [["method", "seeds", *METRIC_NAMES.values(), *SIZE_NAMES.values(), f"difference from {reference}"]]
     for row in table.to_dict("records"):
         metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in METRIC_NAMES]
-        rows.append([str(row["method"]), str(row["n_seeds"]), *metrics, _difference(row)])
+        sizes = ["" if pd.isna(row[name]) else f"{row[name]:.1f}" for name in SIZE_NAMES]
+        rows.append([str(row["method"]), str(row["n_seeds"]), *metrics, *sizes, _difference(row)])
     return rows
 
 
@@ -96,6 +101,8 @@ def _markdown(table: pd.DataFrame, reference: str) -> str:
 
 def _note(table: pd.DataFrame) -> str:
     note = "Accuracies in %, mean +- standard deviation over seeds."
+    if table[list(SIZE_NAMES)].notna().any(axis=None):
+        note += " Minutes of all trainings and MB kept between tasks, per seed."
     if table["difference_low"].notna().any():
         note += " Differences in average incremental accuracy, in pairs of seeds, with 95 % intervals."
     return note
@@ -108,7 +115,10 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
             escaped = escaped.replace(character, f"\\{character}")
         return escaped.replace("+-", r"$\pm$")
 
-    lines = [r"% needs \usepackage{booktabs}", r"\begin{tabular}{l" + "r" * (2 + len(METRIC_NAMES)) + "}"]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{l" + "r" * (2 + len(METRIC_NAMES) + len(SIZE_NAMES)) + "}",
+    ]
     lines.append(r"\toprule")
     for index, (scenario, of_scenario) in enumerate(table.groupby("scenario", sort=False)):
         header, *body = _rows(of_scenario, reference)

@@ -15,16 +15,13 @@ from torch import Tensor
 from genifer.config import plain
 from genifer.data.batches import Normalization
 from genifer.errors import GeniferError
-from genifer.methods.method import Method
+from genifer.methods.method import MEMORY, Method
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator
 from genifer.registry import Registry
 from genifer.runtime.tensors import load_state, load_tensors, prefixed, save_tensors, without_prefix
 from genifer.settings import GanSettings, TrainingSettings
-
-MEMORY = "memory"
-"""Prefix of the tensors that a method leaves for the next task."""
 
 
 @dataclass

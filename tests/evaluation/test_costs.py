@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
+from support.in_process import genifer
 from support.made_up_run import made_up_run
 
 from genifer.errors import GeniferError
 from genifer.evaluation import BUDGET_COLUMNS, COST_COLUMNS
 from genifer.evaluation.costs import cost_by_job, tabulate_costs
 from genifer.evaluation.tables import read_table
+from genifer.layout import Layout
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 LARGE = 4_294_967_295
@@ -34,9 +38,10 @@ def costs(tmp_path: Path) -> pd.DataFrame:
     status = {"seconds": 100.25, "device": "cuda", "machine": "A card", "gpu_memory_mb": 7000, "threads": 4}
     (seed / GAN / "status.json").write_text(json.dumps(status))
     (seed / EVALUATION / "benchmark.tsv").write_text(HEADER + "2\t0:00:02\t512\t-\t-\t-\t-\t-\t90\t1\n")
+    files = {"classifier": "classifier.safetensors", "unused": None, "kept": ["classifier.safetensors"]}
     variants = {
-        "whole": {"series": "a", "gan_steps": 5, "places": [GAN, EVALUATION]},
-        "without its time": {"series": "b", "gan_steps": 0, "places": [NOTHING]},
+        "whole": {"series": "a", "gan_steps": 5, "places": [GAN, EVALUATION], "images": [], **files},
+        "without its time": {"series": "b", "gan_steps": 0, "places": [NOTHING], "images": [], **files},
     }
     tabulate_costs(tmp_path, [LARGE], [NOTHING, GAN, EVALUATION], variants)
     return read_table(tmp_path / "costs.csv", COST_COLUMNS)
@@ -63,6 +68,68 @@ def test_budget_of_methods(tmp_path: Path) -> None:
     assert budget["method"].tolist() == ["whole", "without its time"]
     assert budget["minutes"].iloc[0] == pytest.approx(102.25 / 60, rel=1e-5)
     assert pd.isna(budget["minutes"].iloc[1])
+    assert budget[["parameters", "stored_mb"]].isna().all(axis=None)
+
+
+def write_tensors(path: str, **tensors: tuple[type, int]) -> None:
+    """Write a file of tensors, each given by its type and the number of its elements."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.zeros(count, kind) for name, (kind, count) in tensors.items()}, path)
+
+
+def tabulate(layout: Layout) -> int:
+    """Make costs.csv and budget.csv anew, as the workflow does."""
+    settings = layout.settings_json("tabulate_costs")
+    return genifer("tabulate", "costs", "--settings", settings, "--results", layout.results)
+
+
+def test_sizes_of_methods(tmp_path: Path) -> None:
+    """Whole numbers classify nothing, and nor does a memory that only later trainings need; the GAN is the last."""
+    layout = made_up_run(
+        tmp_path,
+        methods=["genifer", "ewc", "acil", "exemplars", "joint"],
+        scenario={"tasks": [2, 1, 1]},
+        seeds=[0, 7],
+    )
+    for path in layout.data("train", layout.tasks):
+        write_tensors(path, images=(np.uint8, 2**20), labels=(np.int64, 2**17))
+    for job in layout.trainings:
+        tensors: dict[str, tuple[type, int]] = {"weight": (np.float32, 2**18), "batches": (np.int64, 1)}
+        if "gan" in job.name:
+            tensors = {"generator.weight": (np.float32, 2**19 * (job.task + 1))}
+        elif job.group == "ewc":
+            tensors["memory.importance"] = (np.float32, 2**18)
+        elif job.group == "acil":
+            tensors["memory.main.weights"] = (np.float64, 1000)
+            tensors["memory.main.autocorrelation"] = (np.float64, 2**17)
+        elif job.group == "exemplars":
+            tensors |= {"memory.images": (np.uint8, 2**20), "memory.means": (np.float16, 10)}
+        write_tensors(job.checkpoint, **tensors)
+    assert tabulate(layout) == 0
+    budget = read_table(Path(layout.table("budget")), BUDGET_COLUMNS)
+    assert budget["seed"].tolist() == [0, 7] * 5
+    budget = budget[budget["seed"] == 7].set_index("method")
+    assert budget["parameters"].to_dict() == {
+        "genifer": 2**18,
+        "ewc": 2**18,
+        "acil": 2**18 + 1000,
+        "exemplars": 2**18 + 10,
+        "joint": 2**18,
+    }
+    # Of float32, 2**18 numbers are 1 MiB; the GAN after task 1 has four of them.
+    assert budget["stored_mb"].to_dict() == pytest.approx(
+        {"genifer": 5, "ewc": 2, "acil": 2, "exemplars": 2, "joint": 5}, abs=0.01
+    )
+
+
+def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    layout = made_up_run(tmp_path, methods=["finetune"], scenario={"tasks": [2, 1]})
+    checkpoint = Path(layout.trainings[-1].checkpoint)
+    checkpoint.write_bytes(b"half")
+    assert tabulate(layout) == 1
+    message = capfd.readouterr().err
+    assert f"{checkpoint}: is not a readable file" in message
+    assert "run snakemake again" in message
 
 
 def test_methods_that_differ_in_steps_are_one_series(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from genifer.evaluation import (
     TRAINING_COLUMNS,
 )
 from genifer.evaluation.tables import (
+    backward_transfer,
     class_accuracy,
     forgetting,
     forgetting_of_classes,
     has_one_order,
     incremental_accuracy,
+    intransigence,
     read_table,
     summarize,
     summary_text,
@@ -63,9 +65,34 @@ def test_forgetting_is_the_best_less_the_last(accuracy: pd.DataFrame) -> None:
     assert table.to_dict() == pytest.approx({0: 0.3, 1: -0.1})
 
 
+def test_backward_transfer_is_the_last_less_the_first(accuracy: pd.DataFrame) -> None:
+    """A task that was learned before the run has no first accuracy."""
+    table = backward_transfer(accuracy).set_index("eval_task")["backward_transfer"]
+    assert table.to_dict() == pytest.approx({0: 0.6 - 0.9, 1: 0.9 - 0.8})
+    started = backward_transfer(accuracy[accuracy["after_task"] > 0])
+    assert started["eval_task"].tolist() == [1]
+
+
+def test_intransigence_is_what_the_joint_bound_learns_better(accuracy: pd.DataFrame) -> None:
+    """Of each later task right after learning it, in the same seed; the first bound counts."""
+    bound = accuracy.assign(method="all", accuracy=[0.9, 0.8, 0.95, 0.6, 0.9, 0.7])
+    other = accuracy.assign(method="more", accuracy=0.0)
+    alone = accuracy.assign(seed=1)
+    table = pd.concat([accuracy, alone, bound, other])
+    old_images = {"genifer": "none", "all": "all", "more": "all"}
+    found = intransigence(table, old_images).set_index(["method", "seed", "eval_task"])["intransigence"]
+    assert found["genifer"].to_dict() == pytest.approx({(0, 1): 0.95 - 0.8, (0, 2): 0.7 - 0.9})
+    assert found["all"].to_dict() == {(0, 1): 0, (0, 2): 0}
+    summary = summarize(table, old_images).set_index("method")
+    assert summary.loc["genifer", "intransigence_mean"] == pytest.approx(-0.025)
+    assert pd.isna(summary.loc["genifer", "intransigence_std"])
+    assert intransigence(table, {}).empty
+    assert summarize(table, {})["intransigence_mean"].isna().all()
+
+
 def test_summary(accuracy: pd.DataFrame) -> None:
     other = accuracy.assign(seed=1, n_correct=accuracy["n_test"], accuracy=1.0)
-    summary = summarize(pd.concat([accuracy, other])).iloc[0]
+    summary = summarize(pd.concat([accuracy, other]), {"genifer": "all"}).iloc[0]
     assert summary["method"] == "genifer"
     assert summary["n_seeds"] == 2
     first = {
@@ -73,19 +100,21 @@ def test_summary(accuracy: pd.DataFrame) -> None:
         "average_incremental_accuracy_with_first_task": (0.9 + 0.8 + 0.75) / 3,
         "final_accuracy": 0.75,
         "forgetting": 0.1,
+        "backward_transfer": -0.1,
+        "intransigence": 0.0,
     }
     for name in METRICS:
-        second = 0.0 if name == "forgetting" else 1.0
+        second = 1.0 if "accuracy" in name else 0.0
         assert summary[f"{name}_mean"] == pytest.approx((first[name] + second) / 2)
         assert summary[f"{name}_std"] == pytest.approx(abs(first[name] - second) / 2**0.5)
 
 
 def test_one_seed_and_one_task_leave_values_empty(accuracy: pd.DataFrame) -> None:
-    summary = summarize(accuracy[accuracy["after_task"] == 0]).iloc[0]
+    summary = summarize(accuracy[accuracy["after_task"] == 0], {"genifer": "all"}).iloc[0]
     assert summary["final_accuracy_mean"] == pytest.approx(0.9)
     assert pd.isna(summary["final_accuracy_std"])
     assert pd.isna(summary["average_incremental_accuracy_mean"])
-    assert pd.isna(summary["forgetting_mean"])
+    assert summary[["forgetting_mean", "backward_transfer_mean", "intransigence_mean"]].isna().all()
 
 
 def write_evaluation(results: Path, seed: int, place: str, rows: list[list[object]]) -> None:
@@ -135,20 +164,24 @@ def test_a_shared_evaluation_appears_under_each_label(tmp_path: Path) -> None:
         "final_accuracy_std": 0,
         "forgetting": pytest.approx(0.9),
         "forgetting_std": 0,
+        "backward_transfer": pytest.approx(-0.9),
+        "backward_transfer_std": 0,
+        "intransigence": 0,
+        "intransigence_std": 0,
         "accuracy_after_task_0": pytest.approx(0.9),
         "accuracy_after_task_1": pytest.approx(9 / 110, abs=1e-6),
     }
 
 
 def test_the_summary_as_text(accuracy: pd.DataFrame) -> None:
-    summary = summarize(accuracy)
+    summary = summarize(accuracy, {})
     summary.insert(2, "old_images", ["exemplars"])
     header, line = summary_text(summary).splitlines()
     assert header.split("  ")[0] == "method"
     assert "old images" in header
     assert "exemplars" in line
     assert "75.0" in line
-    single = summarize(accuracy[accuracy["after_task"] == 0])
+    single = summarize(accuracy[accuracy["after_task"] == 0], {})
     single.insert(2, "old_images", ["none"])
     assert summary_text(single).splitlines()[1].split() == ["genifer", "1", "none", "-", "90.0", "90.0", "-"]
     assert with_deviation(0.9634, 0.0126) == "96.3 +- 1.3"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from support.commands import ROOT, TINY, merged
@@ -23,6 +24,7 @@ from support.planned_jobs import command_of
 from genifer.config import registry_of
 from genifer.layout import Layout, PlannedJob
 from genifer.run_file import parse_settings
+from genifer.training.checkpoints import load_predictor
 from genifer.training.classifier import ClassifierTraining
 
 TOYS = ROOT / "tests" / "support" / "toy_methods.py"
@@ -175,6 +177,34 @@ def test_logits_of_its_own_classify(tiny: Run) -> None:
     first, second = (load_file(job.checkpoint) for job in tiny.trainings("toy_nearest_mean")[:2])
     assert second["memory.means"][:4].equal(first["memory.means"])
     assert second["stages.0.0.weight"].equal(first["stages.0.0.weight"])
+
+
+class Watched(dict[str, torch.Tensor]):
+    """A memory that notes which of its entries are read."""
+
+    def __init__(self, memory: dict[str, torch.Tensor]) -> None:
+        super().__init__(memory)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize(
+    "method", [name for name, method in REGISTRY.methods.items() if method.has_own_logits()]
+)
+def test_methods_say_which_of_their_memory_does_not_classify(tiny: Run, method: str) -> None:
+    """The number of parameters in budget.csv counts on it."""
+    checkpoint = tiny.done(tiny.trainings(method)[-1]) / "classifier.safetensors"
+    trained, predictor = load_predictor(checkpoint, DEVICE, REGISTRY)
+    predictor.memory = memory = Watched(trained.memory)
+    data = TINY["data"]
+    with torch.no_grad():
+        predictor.logits(
+            torch.zeros(2, data["channels"], data["image_size"], data["image_size"], device=DEVICE)
+        )
+    assert memory.read == set(memory) - set(predictor.only_for_training)
 
 
 def test_a_method_can_train_the_first_task_itself(tiny: Run) -> None:

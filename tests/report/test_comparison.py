@@ -132,6 +132,41 @@ def test_a_missing_run_or_reference_is_named(tmp_path: Path, capfd: pytest.Captu
     assert not (tmp_path / "out").exists()
 
 
+def test_costs_and_sizes_of_methods(tmp_path: Path) -> None:
+    """Means over the seeds; a run without them, or with minutes alone, has empty cells."""
+    ours = write_run(tmp_path / "ours", {"genifer": OURS, "lwf": OTHER})
+    budget = "method,seed,minutes,parameters,stored_mb\n"
+    budget += "".join(f"genifer,{seed},{seed},1000,2.5\n" for seed in SEEDS)
+    (ours / "budget.csv").write_text(f"{budget}lwf,0,,1000,1.25\n")
+    old = write_run(tmp_path / "old", {"genifer": OURS, "ewc": OTHER})
+    rows = "".join(f"{method},{seed},4\n" for seed in SEEDS for method in ("genifer", "ewc"))
+    (old / "budget.csv").write_text(f"method,seed,minutes\n{rows}")
+    other = write_run(tmp_path / "other", {"ncm": OTHER})
+    table = compared(tmp_path, ours, old, other).set_index("method")[["minutes", "parameters", "stored_mb"]]
+    assert table.loc["genifer"].tolist() == [1.5, 1000, 2.5]
+    assert table.loc["lwf", "stored_mb"] == 1.25
+    assert table.loc["ewc", "minutes"] == 4
+    assert table.loc["ewc", ["parameters", "stored_mb"]].isna().all()
+    assert table.loc["ncm"].isna().all()
+    markdown = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| forgetting | minutes | stored MB |" in markdown
+    assert "| 1.5 | 2.5 |" in markdown
+    assert "|  |  |" in next(line for line in markdown.splitlines() if line.startswith("| ncm"))
+    assert "1.5 & 2.5 &" in (tmp_path / "out" / "comparison.tex").read_text()
+
+
+def test_the_bound_of_another_run_counts(tmp_path: Path) -> None:
+    """Intransigence needs a method that trains on all images, with the same seeds and definition."""
+    ours = write_run(tmp_path / "ours", {"genifer": OURS})
+    other = write_run(tmp_path / "other", {"bound": OTHER[:2]}, SEEDS[:2])
+    assert compared(tmp_path, ours, other)["intransigence_mean"].isna().all()
+    (other / "summary.csv").write_text("method,old_images\nbound,all\n")
+    table = compared(tmp_path, ours, other).set_index("method")
+    expected = np.mean([60 - 75, 70 - 80]) / 100
+    assert table["intransigence_mean"].to_dict() == pytest.approx({"genifer": expected, "bound": 0})
+    assert table.loc["genifer", "backward_transfer_mean"] == pytest.approx(np.mean(OURS) / 200 - 1)
+
+
 def test_files_for_a_paper(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"genifer": OURS, "a_b": OTHER})
     compared(tmp_path, run)
