@@ -22,7 +22,7 @@ from genifer.evaluation import (
 from genifer.evaluation.costs import cost_by_job
 from genifer.evaluation.tables import forgetting_of_classes, incremental_accuracy, read_table
 from genifer.layout import Layout, place
-from genifer.report.phrases import old_images_note, over_seeds
+from genifer.report.phrases import listed, old_images_note, over_seeds
 from genifer.run_file import flat_settings, parse_settings
 from genifer.runtime.durations import span
 from genifer.versions import GAN_JOBS
@@ -146,6 +146,20 @@ class Captions:
         last = steps[steps["after_task"] == steps["after_task"].max()]
         means = last.groupby("method", sort=False)["accuracy"].mean()
         return ", ".join(f"{escaped(method)} {100 * mean:.1f} %" for method, mean in means.items())
+
+    @property
+    def published_sources(self) -> str:
+        """Where the published figures come from, for example ``A paper (Table 1) and Another paper``."""
+        return listed([escaped(name) for name in dict.fromkeys(one.source for one in self.layout.published)])
+
+    @property
+    def published_definitions(self) -> str:
+        """Each definition that the sources give, by metric."""
+        given: dict[str, dict[str, None]] = {}
+        for figure in self.layout.published:
+            definition = escaped(figure.definition or "not defined")
+            given.setdefault(figure.metric.replace("_", " "), {})[definition] = None
+        return ". ".join(f"{metric}: {' or '.join(texts)}" for metric, texts in given.items())
 
     @property
     def first_task_lost(self) -> str:
