@@ -9,7 +9,7 @@
 # make ablation   variants that differ in one thing: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
-# make tables     write the documents' tables of results anew from docs/measured
+# make tables     write the documents' tables of results anew from docs/measured and docs/published.csv
 # make chart      draw the README's chart of the rules from the workflow
 # make pictures   run the demo and take the README's pictures from it; includes make chart
 PYTHON ?= python3

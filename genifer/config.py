@@ -186,8 +186,8 @@ class PlotSettings(Settings):
     )
     published: Path | None = Field(
         None,
-        description="CSV file of published accuracies to draw beside the run's: source, method, "
-        "classes_seen, accuracy (0 to 1)",
+        description="CSV file of published accuracies to draw beside the run's, such as docs/published.csv; "
+        "null draws none",
     )
 
     @field_validator("palette")

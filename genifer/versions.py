@@ -35,6 +35,7 @@ VERSIONS = {
     "tabulate_costs": 3,
     "write_tables": 2,
     "plot": 3,
+    "plot_published": 1,
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
@@ -50,6 +51,7 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluation",),
     "evaluate_replay": ("evaluation", *COMPUTED_WITH),
     "plot": ("plots",),
+    "plot_published": ("plots", "data.dataset", "scenario.tasks", "evaluation.split"),
 }
 """The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""
 

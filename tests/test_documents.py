@@ -29,6 +29,7 @@ from support.commands import ROOT, call
 from support.data_files import write_class_folders, write_npz
 from support.documents import Document, anchors, commands, documents, given_files, links, scripts
 from support.measured import MARK, TABLE, with_current_tables
+from support.published import PUBLISHED_MARK, PUBLISHED_TABLE, with_published_tables
 from support.published_code import published_states, write_published_config
 from support.rule_graph import README_CHART, chart
 
@@ -84,6 +85,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile", NOT_RUN, NAMED),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
     (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
+    (r"make tables", SAME, ""),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
     (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
@@ -221,13 +223,19 @@ def test_the_chart_of_the_rules_is_that_of_the_workflow(pytestconfig: pytest.Con
 @pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
 def test_tables_show_the_recorded_results(document: Document, pytestconfig: pytest.Config) -> None:
     text = document.path.read_text()
-    current = with_current_tables(text)
+    current = with_published_tables(with_current_tables(text))
     assert len(TABLE.findall(text)) == text.count(MARK), "write <!-- measured: KIND of RUN --> on a line"
+    marks = text.count(PUBLISHED_MARK)
+    assert len(PUBLISHED_TABLE.findall(text)) == marks, (
+        "write <!-- published: TASKS of DATA SET --> on a line"
+    )
     if pytestconfig.getoption("--write-tables") and text != current:
         with atomic_write(document.path) as temporary:
             temporary.write_text(current)
     else:
-        assert text == current, "docs/measured/ has other results; write the tables anew: make tables"
+        assert text == current, (
+            "docs/measured/ or docs/published.csv has other figures; write the tables anew: make tables"
+        )
 
 
 def test_the_page_on_methods_shows_the_example() -> None:

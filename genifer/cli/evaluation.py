@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from genifer.cli import options as o
 
 Table = Literal["accuracy", "replay", "training", "costs"]
-Plot = Literal["accuracy", "forgetting", "replay", "training", "costs"]
+Plot = Literal["accuracy", "published", "forgetting", "replay", "training", "costs"]
 
 
 @o.shared_options
@@ -72,9 +72,11 @@ def plot(what: Plot, results: o.Results, options: o.SettingsOptions, data: o.Opt
 
     DATA are the test images, for the pictures of forgotten classes.
     """
+    from genifer.published import fitting
     from genifer.report.draw import draw
 
-    draw(what, options.load("plot").plots, results, data or [])
+    run = options.load("plot_published" if what == "published" else "plot")
+    draw(what, run.plots, results, data or [], fitting(run) if what == "published" else [])
 
 
 @o.shared_options

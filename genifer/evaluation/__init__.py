@@ -91,7 +91,7 @@ SIZES = ("minutes", "parameters", "stored_mb")
 
 BUDGET_COLUMNS = ["method", "series", "seed", "gan_steps", *SIZES]
 """Columns of budget.csv: what the trainings of each method took, those that it shares included; parameters
-that classify after the last task; MiB that it keeps between tasks. Methods of one series differ only in
+that classify after the last task; MB that it keeps between tasks. Methods of one series differ only in
 steps and in how the EMA follows them."""
 
 FIRST_TASK_JOB = "pretrain_classifier"

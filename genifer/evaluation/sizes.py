@@ -14,7 +14,7 @@ from genifer.methods.method import MEMORY
 BITS = {"BOOL": 8, "BF16": 16, "C64": 64}
 """Of the types whose names do not end with their number of bits."""
 
-MIB = 2**20
+MB = 10**6
 
 
 def parameters(classifier: Path, unused: Sequence[str] | None) -> int | None:
@@ -46,7 +46,7 @@ def stored_mb(files: Sequence[Path]) -> float | None:
     """Sum the sizes of the tensors in files.
 
     Returns:
-        MiB (2^20 bytes); None if a file is missing.
+        MB (10^6 bytes); None if a file is missing.
 
     Raises:
         GeniferError: a file is damaged.
@@ -54,7 +54,7 @@ def stored_mb(files: Sequence[Path]) -> float | None:
     if not all(path.is_file() for path in files):
         return None
     bits = sum(prod(shape) * _bits(kind) for path in files for _, kind, shape in _header(path))
-    return bits / 8 / MIB
+    return bits / 8 / MB
 
 
 def _header(path: Path) -> Iterator[tuple[str, str, list[int]]]:

@@ -18,9 +18,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from genifer.config import SEED, Variant, plain
+from genifer.config import SEED, RunSettings, Variant, plain
 from genifer.layout.jobs import Jobs, PlannedJob
 from genifer.layout.names import (
     BENCHMARK,
@@ -36,6 +37,7 @@ from genifer.layout.names import (
     seed_folder,
     table_path,
 )
+from genifer.published import fitting
 from genifer.run_file import flat_settings
 from genifer.versions import GAN_JOBS, VERSIONS, job_settings
 
@@ -98,6 +100,7 @@ class Figure:
         job, name: its rule, and the argument of `genifer plot`.
         data: prepared images that it shows.
         given: files that settings name.
+        settings: the job whose settings and version it depends on.
     """
 
     job: str
@@ -106,6 +109,7 @@ class Figure:
     pictures: Sequence[Picture]
     data: Sequence[str] = ()
     given: Sequence[str] = ()
+    settings: str = "plot"
 
 
 def picture(name: str, category: str, caption: str = "", label: str = "", **labels: str) -> Picture:
@@ -119,7 +123,16 @@ def picture(name: str, category: str, caption: str = "", label: str = "", **labe
 
 
 class Layout(Jobs):
-    """The jobs and files of a run."""
+    """The jobs and files of a run.
+
+    Raises:
+        GeniferError: the file that ``plots.published`` names is not valid.
+    """
+
+    def __init__(self, settings: RunSettings, results: Path = RESULTS) -> None:
+        super().__init__(settings, results)
+        self.published = fitting(settings)
+        """Published figures that fit the run."""
 
     # Data
 
@@ -325,7 +338,6 @@ class Layout(Jobs):
             return [picture(name, category, label=label) for label in labels]
 
         accuracy = [self.table("accuracy"), self.table("confusion")]
-        published = self.settings.plots.published
         figures = [
             Figure(
                 "plot_accuracy",
@@ -336,7 +348,14 @@ class Layout(Jobs):
                     *per_label("accuracy_matrix", "Accuracy"),
                     *per_label("confusion", "Accuracy"),
                 ],
-                given=[str(published)] if published is not None else [],
+            ),
+            Figure(
+                "plot_published",
+                "published",
+                [self.table("accuracy")],
+                [picture("published", "Accuracy", method="all")] if self.published else [],
+                given=[str(self.settings.plots.published)] if self.published else [],
+                settings="plot_published",
             ),
             Figure(
                 "plot_forgetting",

@@ -9,6 +9,7 @@ from genifer.config import RunSettings
 from genifer.data.load import errors_explained
 from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
+from genifer.published import fitting, read_published
 from genifer.runtime.durations import duration
 from genifer.runtime.tracking import PACKAGES, missing_packages
 from genifer.settings import IMAGENET_WEIGHTS
@@ -96,11 +97,21 @@ def check_given_files(settings: RunSettings) -> None:
                 f"{Path.cwd()}"
             )
     if settings.plots.published is not None:
-        from genifer.report.published import read_published
-
-        read_published(settings.plots.published)
+        _check_published(settings, settings.plots.published)
     if settings.data.archive is not None:
         _check_archive(settings, settings.data.archive)
+
+
+def _check_published(settings: RunSettings, path: Path) -> None:
+    everything = read_published(path)
+    if not fitting(settings):
+        known = dict.fromkeys(f"{figure.data_set} in {figure.scenario}" for figure in everything)
+        log.warning(
+            "plots.published: no figure in %s fits data.dataset: %s, scenario.tasks: %s and "
+            "evaluation.split: %s, so none is drawn; it has test accuracies on %s",
+            *(path, settings.data.dataset, settings.scenario.tasks, settings.evaluation.split),
+            "; ".join(known) or "nothing",
+        )
 
 
 def _check_archive(settings: RunSettings, archive: Path) -> None:

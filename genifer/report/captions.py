@@ -173,6 +173,20 @@ class Captions:
         return ", ".join(f"{escaped(method)} {100 * mean:.1f} %" for method, mean in means.items())
 
     @property
+    def published_sources(self) -> str:
+        """Where the published figures come from, for example ``A paper (Table 1) and Another paper``."""
+        return listed([escaped(name) for name in dict.fromkeys(one.source for one in self.layout.published)])
+
+    @property
+    def published_definitions(self) -> str:
+        """Each definition that the sources give, by metric."""
+        given: dict[str, dict[str, None]] = {}
+        for figure in self.layout.published:
+            definition = escaped(figure.definition or "not defined")
+            given.setdefault(figure.metric.replace("_", " "), {})[definition] = None
+        return ". ".join(f"{metric}: {' or '.join(texts)}" for metric, texts in given.items())
+
+    @property
     def first_task_lost(self) -> str:
         """How each method's accuracy on the first task changes until the end of the run."""
         of_first = self._accuracy[self._accuracy["eval_task"] == 0]

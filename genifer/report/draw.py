@@ -7,18 +7,30 @@ from pathlib import Path
 from typing import Literal
 
 from genifer.config import PlotSettings
+from genifer.errors import GeniferError
 from genifer.layout import plots_folder, table_path
+from genifer.published import Published
 
-Plot = Literal["accuracy", "forgetting", "replay", "training", "costs"]
+Plot = Literal["accuracy", "published", "forgetting", "replay", "training", "costs"]
 
 
-def draw(what: Plot, settings: PlotSettings, results: Path, data: Sequence[Path]) -> None:
+def draw(
+    what: Plot,
+    settings: PlotSettings,
+    results: Path,
+    data: Sequence[Path],
+    published: Sequence[Published] = (),
+) -> None:
     """Draw plots from the tables of a run.
 
     Args:
         what: the plots of one table.
         results: the run's folder.
         data: prepared test images of all tasks in order, for ``forgetting``.
+        published: the figures that fit the run, for ``published``.
+
+    Raises:
+        GeniferError: a table is missing or damaged, or there is nothing to draw.
     """
     output = Path(plots_folder(results))
 
@@ -31,6 +43,16 @@ def draw(what: Plot, settings: PlotSettings, results: Path, data: Sequence[Path]
             from genifer.report.plots.accuracy import plot_accuracy
 
             plot_accuracy(settings, table("accuracy"), table("confusion"), output)
+        case "published":
+            from genifer.report.plots.published import plot_published
+
+            if not published:
+                raise GeniferError(
+                    f"plots.published: {settings.published} has no figure for this run; name a CSV file with "
+                    "test accuracies for its data.dataset and scenario.tasks "
+                    "(docs/published.csv is an example)"
+                )
+            plot_published(settings, published, table("accuracy"), output)
         case "forgetting":
             from genifer.report.plots.forgetting import plot_forgetting
 

@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 from support.commands import ROOT, call, write_run_file
 from support.made_up_run import made_up_run
+from support.published import write_published
 
 from genifer.layout import Layout
 from genifer.report.captions import Captions, escaped
@@ -56,6 +57,12 @@ def rendered(layout: Layout, caption: str, **wildcards: str) -> str:
 def layout(tmp_path: Path) -> Layout:
     plugin = tmp_path / "hoarder.py"
     plugin.write_text(PLUGIN)
+    published = write_published(
+        tmp_path / "published.csv",
+        ["Old", "image_folder", "4 + 2 x 3", "final_accuracy", "all classes", "61.5", "A_paper, Table 1"],
+        ["New", "image_folder", "4 + 2 x 3", "final_accuracy", "", "62", "B"],
+        ["Not here", "cifar100", "4 + 2 x 3", "final_accuracy", "", "62", "C"],
+    )
     return made_up_run(
         tmp_path,
         run="birds",
@@ -68,6 +75,7 @@ def layout(tmp_path: Path) -> Layout:
         },
         scenario={"tasks": [4, 3, 3]},
         seeds=[0, 5],
+        plots={"published": str(published)},
     )
 
 
@@ -106,6 +114,13 @@ def test_captions_say_which_methods_use_old_images(layout: Layout) -> None:
     )
     for caption in ("accuracy", "table_summary", "table_accuracy", "forgetting", "workflow"):
         assert note in rendered(layout, caption)
+
+
+def test_the_caption_of_published_figures_names_their_sources(layout: Layout) -> None:
+    caption = rendered(layout, "published")
+    assert "come from A_paper, Table 1 and B; they are listed in" in caption
+    assert "published.csv" in caption
+    assert "final accuracy: all classes or not defined." in caption
 
 
 def test_the_landing_page_of_a_made_up_run(layout: Layout) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from support.commands import write_run_file
 from support.in_process import genifer
 from support.made_up_run import class_name, made_up_run, write_data
+from support.published import PUBLISHED, write_published
 
 from genifer.config import PlotSettings
 from genifer.data.batches import load_task_data
@@ -20,12 +22,12 @@ from genifer.errors import GeniferError
 from genifer.evaluation import CONFUSION_COLUMNS, TRAINING_COLUMNS
 from genifer.evaluation.replay import NEAREST
 from genifer.layout import Layout
+from genifer.published import PUBLISHED_COLUMNS, fitting
 from genifer.report.draw import draw
 from genifer.report.plots import legend_below, method_colors, set_style, short_name, wrapped
 from genifer.report.plots.forgetting import _find_class
 from genifer.report.plots.sample_grids import plot_sample_grids
 from genifer.report.plots.training import plot_training
-from genifer.report.published import read_published
 from genifer.run_file import parse_settings
 from genifer.runtime.tensors import save_tensors
 from genifer.training.checkpoints import save_classifier, save_gan
@@ -223,32 +225,141 @@ def test_damaged_tables_are_refused(tmp_path: Path, what: str, damage: Callable[
         draw(what, SMALL, Path(layout.results), data)
 
 
+GOOD = ["A", "digits", "4 + 3 x 2", "final_accuracy", "", "61.5", "Paper, Table 1"]
+
+
+def changed(**cells: str) -> list[str]:
+    return [cells.get(name, value) for name, value in zip(PUBLISHED_COLUMNS, GOOD, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (changed(method=""), "line 3: method is empty; it must be the method's name"),
+        (changed(data_set=" "), "line 3: data_set is empty; it must be a name as in data.dataset"),
+        (
+            changed(tasks="50/10"),
+            "line 3: tasks is '50/10'; it must be sizes of tasks, such as '50 + 5 x 10'",
+        ),
+        (changed(tasks="0 x 10"), "line 3: tasks is '0 x 10'"),
+        (changed(metric="accuracy"), "line 3: metric is 'accuracy'; it must be one of average_incremental_"),
+        (changed(metric="forgetting"), "line 3: metric is 'forgetting'"),
+        (changed(value="high"), "line 3: value is 'high'; it must be a number of per cent from 0 to 100"),
+        (changed(value="nan"), "line 3: value is 'nan'"),
+        (changed(value=""), "line 3: value is empty"),
+        (changed(value="101"), "line 3: value is '101'"),
+        (GOOD[:-1], "line 3: source is empty"),
+        (changed(source=""), "line 3: source is empty; it must be what readers need to find the figure"),
+        (
+            [*GOOD, "Table 1"],
+            "line 3: has more cells than the file has columns; put text with commas in quotes",
+        ),
+    ],
+)
+def test_published_figures_are_checked_before_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: list[str], message: str
+) -> None:
+    path = write_published(tmp_path / "published.csv", GOOD, row)
+    run_file = write_run_file(tmp_path, plots={"published": str(path)})
+    assert genifer("check", "--config", run_file) == 1
+    assert f"plots.published: {path}, {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("source,method\na,b\n", "has no column classes_seen, accuracy"),
-        ("source,method,classes_seen,accuracy\na,b,50,74.1\n", "line 2: accuracy is '74.1'"),
-        ("source,method,classes_seen,accuracy\na,b,many,0.7\n", "line 2: classes_seen is 'many'"),
+        (None, "cannot be read as a CSV file"),
+        (b"\xff", "cannot be read as a CSV file"),
+        (b"", "has no column method, data_set, tasks, metric, definition, value, source"),
+        (
+            b"source,method,classes_seen,accuracy\n",
+            "has no column data_set, tasks, metric, definition, value",
+        ),
     ],
 )
-def test_published_accuracies_are_checked_before_a_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+def test_files_that_hold_no_published_figures_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "published.csv"
-    path.write_text(content)
+    if content is not None:
+        path.write_bytes(content)
     run_file = write_run_file(tmp_path, plots={"published": str(path)})
     assert genifer("check", "--config", run_file) == 1
-    assert message in capsys.readouterr().err
+    assert f"plots.published: {path} {message}" in capsys.readouterr().err
 
 
-def test_published_accuracies_are_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "published.csv"
-    path.write_text("source,method,classes_seen,accuracy\nA paper,1,4,0.5\nA paper,1,6,0.25\n")
-    assert read_published(path)["method"].tolist() == ["1", "1"]
-    layout = made_up_run(tmp_path, methods={"1": {"method": "finetune"}}, scenario={"tasks": [4, 2]})
-    results = Path(layout.results)
-    draw("accuracy", SMALL.model_copy(update={"published": path}), results, [])
-    assert "1, published (A paper)" in (results / "plots" / "accuracy.svg").read_text()
+def published_run(tmp_path: Path, **settings: Any) -> Layout:
+    """A made-up run in 4 + 2 x 2 classes, with figures for it and for others."""
+    path = write_published(
+        tmp_path / "published.csv",
+        ["Fits $1", "image_folder", "4+2x2", "final_accuracy", "", "61.5", "Paper, Table 1"],
+        ["Fits too", "image_folder", "4 + 2 + 2", "final_accuracy", "", "12.25", "Paper, Table 2"],
+        ["Other set", "cifar100", "4 + 2 x 2", "final_accuracy", "", "33", "Paper"],
+        ["Other tasks", "image_folder", "2 x 4", "final_accuracy", "", "44", "Paper"],
+    )
+    settings = {"methods": {"1": {"method": "finetune"}}, "scenario": {"tasks": [4, 2, 2]}} | settings
+    return made_up_run(tmp_path, plots={"published": str(path)}, **settings)
+
+
+def test_published_figures_that_fit_are_drawn(tmp_path: Path) -> None:
+    layout = published_run(tmp_path, seeds=[0, 1])
+    (figure,) = [figure for figure in layout.figures if figure.name == "published"]
+    assert list(figure.given) == [str(layout.settings.plots.published)]
+    passed = layout.settings_json(figure.settings)
+    assert genifer("plot", "published", "--settings", passed, "--results", layout.results) == 0
+    svg = (Path(layout.results) / "plots" / "published.svg").read_text()
+    for text in (
+        "Fits $1",
+        "Fits too",
+        "61.5",
+        "12.2",
+        "Paper, Table 1",
+        "Paper, Table 2",
+        "final accuracy (%)",
+    ):
+        assert f">{text}<" in svg
+    assert "Other" not in svg
+    assert "average" not in svg  # no figure has that metric
+    summary = pd.read_csv(layout.table("summary"))
+    assert f">{100 * summary['final_accuracy_mean'].iloc[0]:.1f}<" in svg
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scenario": {"tasks": [4, 2]}},
+        {
+            "data": {"dataset": "image_folder", "archive": "images.zip", "validation_fraction": 0.5},
+            "evaluation": {"split": "validation"},
+        },
+    ],
+)
+def test_a_run_without_fitting_figures_looks_as_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]
+) -> None:
+    layout = published_run(tmp_path, **settings)
+    assert "published" not in {figure.name for figure in layout.figures}
+    assert not any("published" in path for path in layout.final)
+    passed = layout.settings_json("plot_published")
+    assert genifer("plot", "published", "--settings", passed, "--results", layout.results) == 1
+    assert f"plots.published: {layout.settings.plots.published} has no figure" in capsys.readouterr().err
+
+
+def test_a_check_says_that_no_published_figure_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_published(tmp_path / "published.csv", changed(tasks="2 x 5"))
+    run_file = write_run_file(tmp_path, plots={"published": str(path)})
+    assert genifer("check", "--config", run_file) == 0
+    assert "so none is drawn; it has test accuracies on digits in 2 x 5" in capsys.readouterr().err
+
+
+def test_the_published_figures_of_the_project_fit_the_papers_run() -> None:
+    settings = parse_settings({"plots": {"published": str(PUBLISHED)}}, "a test")
+    assert {figure.metric for figure in fitting(settings)} == {
+        "average_incremental_accuracy_with_first_task",
+        "final_accuracy",
+    }
 
 
 def test_an_unknown_label_in_the_confusion_has_a_plot(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ for figure in LAYOUT.figures:
             "../../environment.yml"
         params:
             figure=figure.name,
-            settings=LAYOUT.settings_json("plot"),
+            settings=LAYOUT.settings_json(figure.settings),
             results=subpath(input[0], parent=True),
         shell:
             """

@@ -24,7 +24,6 @@ from genifer.report.plots import (
     set_title,
     short_name,
 )
-from genifer.report.published import read_published
 
 NAMED_CLASSES = 20
 """Classes of a confusion matrix that still have room for their names."""
@@ -42,17 +41,14 @@ def plot_accuracy(settings: PlotSettings, accuracy_path: Path, confusion_path: P
     set_style(settings)
     accuracy = read_table(accuracy_path, COLUMNS, needs_rows=True)
     confusion = read_table(confusion_path, CONFUSION_COLUMNS, needs_rows=True)
-    published = None if settings.published is None else read_published(settings.published)
-    save(_accuracy_over_classes(settings, accuracy, published), output / "accuracy", settings)
+    save(_accuracy_over_classes(settings, accuracy), output / "accuracy", settings)
     for method, of_method in accuracy.groupby("method", sort=False):
         save(_accuracy_matrix(str(method), of_method), output / f"accuracy_matrix_{method}", settings)
     for method, of_method in confusion.groupby("method", sort=False):
         save(_confusion(str(method), of_method), output / f"confusion_{method}", settings)
 
 
-def _accuracy_over_classes(
-    settings: PlotSettings, accuracy: pd.DataFrame, published: pd.DataFrame | None
-) -> Figure:
+def _accuracy_over_classes(settings: PlotSettings, accuracy: pd.DataFrame) -> Figure:
     steps = incremental_accuracy(accuracy)
     colors = method_colors(accuracy["method"], settings)
     markers = {method: MARKERS[index % len(MARKERS)] for index, method in enumerate(colors)}
@@ -74,24 +70,11 @@ def _accuracy_over_classes(
         Line2D([], [], color=color, marker=markers[method], markeredgecolor="white", label=method)
         for method, color in colors.items()
     ]
-    classes = set(steps["classes_seen"])
-    if published is not None:
-        for (source, method), figures in published.groupby(["source", "method"], sort=False):
-            handles += axes.plot(
-                figures["classes_seen"],
-                figures["accuracy"],
-                color=colors.get(str(method), "0.4"),
-                linestyle="--",
-                marker="o",
-                markerfacecolor="white",
-                label=f"{method}, published ({source})",
-            )
-        classes |= set(published["classes_seen"])
     axes.set(
         xlabel="classes learned so far",
         ylabel="accuracy on these classes (%)",
         ylim=(0, 1.02),
-        xticks=sorted(classes),
+        xticks=sorted(set(steps["classes_seen"])),
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     set_title(figure, f"Accuracy as classes are learned ({seeds_note(accuracy['seed'].nunique())})")
