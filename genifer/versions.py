@@ -55,7 +55,10 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""
 
-NEWER_THAN_RESULTS: dict[str, dict[str, Any]] = {"classifier": {"stem": "small"}}
+NEWER_THAN_RESULTS: dict[str, dict[str, Any]] = {
+    "classifier": {"stem": "small"},
+    "pretrain_classifier": {"rotations": False},
+}
 """Settings that came after results were recorded, with the value that those were made with.
 
 Jobs get them only with another value. So results with this value stay valid.

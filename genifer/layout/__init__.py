@@ -254,7 +254,9 @@ class Layout(Jobs):
         chain, folder = self._chains[seed, variant.label], f"{seed_folder(self.results, seed)}/"
         classifier = chain.classifiers[self.tasks[-1]].checkpoint
         gans = [gan.checkpoint for _, gan in sorted(chain.gans.items())[-1:]]
-        images = self.data("train", self.tasks[:-1]) if method.images == "so_far" else []
+        images = (
+            self.data("train", self.tasks[:-1], self.settings.seeds[0]) if method.images == "so_far" else []
+        )
         return {
             "classifier": classifier.removeprefix(folder),
             "unused": list(method.only_for_training) if method.has_own_logits() else None,
@@ -290,7 +292,7 @@ class Layout(Jobs):
     def _images_of_bounds(self) -> list[str]:
         """Training images of the tasks before the last, if a variant keeps them."""
         keeps = any(variant.method.images == "so_far" for variant in self.variants)
-        return self.data("train", self.tasks[:-1]) if keeps else []
+        return self.data("train", self.tasks[:-1], self.settings.seeds[0]) if keeps else []
 
     @property
     def labels_with_gan(self) -> list[str]:

@@ -54,7 +54,7 @@ def _beside_published(
     colors = method_colors(accuracy["method"], settings)
     sources = dict.fromkeys(figure.source for figure in published)
     markers = {source: MARKERS[1 + index % (len(MARKERS) - 1)] for index, source in enumerate(sources)}
-    own = summarize(accuracy)
+    own = summarize(accuracy, {})
     by_metric = {
         metric: [figure for figure in published if figure.metric == metric] for metric in PUBLISHED_METRICS
     }
