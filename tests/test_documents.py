@@ -35,6 +35,7 @@ from support.rule_graph import README_CHART, chart
 
 from genifer.cli import app
 from genifer.methods import Method
+from genifer.registry import registry
 from genifer.runtime.files import atomic_write
 
 SAME = r"\g<0>"
@@ -252,6 +253,13 @@ def test_the_page_on_methods_describes_the_whole_contract() -> None:
     public = {name for name in names if not name.startswith("_")} - INTERNAL
     described = set(re.findall(r"`(?:self\.)?(\w+)(?:\([\w, ]*\))?`", page.prose))
     assert not public - described
+
+
+def test_the_page_on_comparisons_lists_all_methods() -> None:
+    page = document_named("docs/compare-methods.md")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\w+) \|[^|]*\|$", page.prose, re.M)
+    methods = {name: cls.old_images() for name, cls in registry().methods.items() if cls.source_hash is None}
+    assert dict(rows) == methods
 
 
 INTERNAL = {"source_hash", "summary", "old_images", "version_text", "has_own_logits"}

@@ -42,7 +42,7 @@ def _last_task(
     meter: Meter, variant: Variant, settings: RunSettings, what: str, size: int
 ) -> Iterator[Figures]:
     task = len(settings.scenario.tasks) - 1
-    for figures in (gan_step(meter, settings, task), next_task_step(meter, variant, settings, task)):
+    for figures in (gan_step(meter, settings, task), *next_task_step(meter, variant, settings, task)):
         yield dataclasses.replace(figures, name=f"{what} {size}, {figures.name}", parts={})
 
 

@@ -19,7 +19,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 from genifer.training.job import Job
 
-NAME_WIDTH = 33
+NAME_WIDTH = 40
 WARM_UP_STEPS = 2
 PEAK_SIDE = 2048
 PEAK_CHANNELS, PEAK_IMAGES, PEAK_IMAGE_SIDE = 256, 16, 32

@@ -53,19 +53,21 @@ def next_task_steps(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
     """Measure a step of the classifier on a later task, if there is one, by each method of the run."""
     if len(settings.scenario.tasks) > 1:
         for variant in settings.variants:
-            yield next_task_step(meter, variant, variant.settings, 1)
+            yield from next_task_step(meter, variant, variant.settings, 1)
 
 
-def next_task_step(meter: Meter, variant: Variant, settings: RunSettings, task: int) -> Figures:
-    """Measure a step of the classifier on a later task.
+def next_task_step(meter: Meter, variant: Variant, settings: RunSettings, task: int) -> Iterator[Figures]:
+    """Measure a step of the classifier on a later task; methods that train nothing have none.
 
     Args:
         settings: those of the variant, or others for its method.
     """
+    block = settings.of_method(variant.method)
+    if not block.steps:
+        return
     job = meter.job(f"{TRAIN}{variant.method.name}", task)
     training = untrained_task(settings, variant.method, job)
-    batch_size = settings.of_method(variant.method).batch_size
-    return meter.step(f"classifier, later task ({variant.label})", training.step, batch_size)
+    yield meter.step(f"classifier, later task ({variant.label})", training.step, block.batch_size)
 
 
 def variant_with_gan(settings: RunSettings) -> Variant:

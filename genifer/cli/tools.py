@@ -49,7 +49,12 @@ Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 def bench(
-    what: Annotated[Benchmark, typer.Argument(help="What to measure; all excludes growth.")] = "all",
+    what: Annotated[
+        Benchmark,
+        typer.Argument(
+            help="What to measure; next-task: each method of the run that trains; all excludes growth."
+        ),
+    ] = "all",
     config: o.RunFile = Path("config/config.yaml"),
     device: o.Device = None,
     precision: Annotated[Precision | None, o.option("--precision", "Instead of runtime.precision.")] = None,

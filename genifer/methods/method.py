@@ -6,20 +6,21 @@ read whenever settings are, so it imports PyTorch inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from genifer.settings import MethodSettings, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from genifer.config import RunSettings
     from genifer.data.batches import Normalization, ShuffledBatches, TaskData
     from genifer.nn.classifier import Classifier
     from genifer.nn.generator import Generator
     from genifer.training.job import Job
+    from genifer.training.resume import Part
 
 
 MEMORY = "memory"
@@ -41,6 +42,9 @@ class Batch(NamedTuple):
     labels: Tensor
     replay: Tensor | None = None
     replay_labels: Tensor | None = None
+
+
+Preparation = Callable[[int, "Mapping[str, Part]"], Iterable[int]]
 
 
 class Method:
@@ -69,6 +73,11 @@ class Method:
         classifier: of all classes so far, the task's own included.
         memory: what `finish` returned after the task before; in `logits` after this task.
         prepared: what `prepare` returned.
+        networks: its own, trained with the classifier and then dropped; `setup` fills it.
+        step: steps that are done when `draw_batch` and `losses` are called.
+        preparation: ``for step in self.preparation(count, parts)`` counts the steps of a long `prepare`,
+            which resumes there after an interruption; ``parts`` are the networks and optimizers, by name,
+            that the steps change. Use it once, and to its end.
         job: device, precision, compilation; ``job.compiled(function)``.
         data: the task's images and labels; ``n_old`` and ``n_new`` classes.
         rng: the generator of all random numbers that the training draws.
@@ -94,6 +103,9 @@ class Method:
     classifier: Classifier
     memory: dict[str, Tensor]
     prepared: dict[str, Tensor]
+    networks: dict[str, nn.Module]
+    step: int
+    preparation: Preparation
     job: Job
     data: TaskData
     rng: torch.Generator
@@ -107,6 +119,9 @@ class Method:
         self.classifier = classifier
         self.memory = memory
         self.prepared = {}
+        self.networks = {}
+        self.step = 0
+        self.preparation = lambda count, _: range(count)
 
     @classmethod
     def check(cls, settings: Any, run: RunSettings) -> None:
@@ -120,13 +135,17 @@ class Method:
         """
 
     def setup(self) -> None:
-        """Build what the steps need. Called before every start of the training, also when it resumes."""
+        """Build what the steps need. Called before every start of the training, also when it resumes.
+
+        Networks that it puts into ``networks`` are trained with the classifier: the optimizer gets their
+        parameters, the resume state their weights.
+        """
 
     def prepare(self) -> dict[str, Tensor]:
         """Compute what the steps need and what takes long, such as inverted images.
 
         Called before the first step. The result is part of the resume state, so an interrupted training does
-        not compute it again.
+        not compute it again. A loop over ``self.preparation`` resumes where it was interrupted.
         """
         return {}
 

@@ -73,6 +73,25 @@ def feature_distillation(old_features: Tensor, new_features: Tensor, norm: Liter
     return difference.norm(p=1 if norm == "L1" else 2, dim=1).mean()
 
 
+def angle_distillation(old_features: Tensor, new_features: Tensor) -> Tensor:
+    """Mean absolute difference of the cosines of the angles between any three samples' features.
+
+    The angles of the triangles with corners i, j, k are those of Park et al. (2019, equation 7). They are
+    computed in single precision, also under autocast.
+
+    Args:
+        old_features, new_features: (n, dim), of the same samples.
+    """
+    with torch.autocast(old_features.device.type, enabled=False):
+        return F.l1_loss(_cosines(new_features.float()), _cosines(old_features.float()))
+
+
+def _cosines(features: Tensor) -> Tensor:
+    """(n, n, n) cosines of the angles at j between i and k; 0 where two of them are the same sample."""
+    directions = F.normalize(features[None, :] - features[:, None], dim=2)
+    return directions @ directions.mT
+
+
 def generator_distillation(old: Tensor, new: Tensor, loss: Literal["L1", "L2"]) -> Tensor:
     """Mean absolute (L1) or squared (L2) difference of what both generators make of the same latents."""
     return F.l1_loss(new.float(), old.float()) if loss == "L1" else F.mse_loss(new.float(), old.float())

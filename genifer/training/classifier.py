@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genifer.data.batches import Normalization, ShuffledBatches, TaskData, load_task_data, only
 from genifer.errors import GeniferError
@@ -119,6 +119,7 @@ def fit(learner: Method, count: int) -> None:
     parts = training.parts if training is not None else {}
     with job.loop(count, parts) as loop:
         if training is not None and loop.done == 0:
+            learner.preparation = loop.preparation
             learner.prepared = learner.prepare()
         for step in loop:
             assert training is not None
@@ -153,9 +154,10 @@ class ClassifierTraining:
             learner.classifier.stages[: settings.frozen_stages].eval()
         learner.batches = ShuffledBatches(learner.data, learner.images_per_batch(), learner.rng)
         learner.setup()
+        networks = nn.ModuleDict(learner.networks).to(job.device)
         self.learner = learner
         self.optimizer, self.schedule = make_optimizer(
-            settings.optimizer, learner.classifier.parameters(), count
+            settings.optimizer, [*learner.classifier.parameters(), *networks.parameters()], count
         )
         self._losses = job.compiled(self.losses)
         self.parts: dict[str, Part] = {
@@ -166,9 +168,12 @@ class ClassifierTraining:
             "prepared": _Prepared(learner),
             "rng": learner.rng,
         }
+        if learner.networks:
+            self.parts["networks"] = networks
 
     def step(self) -> dict[str, Tensor]:
         """Take one step of the optimizer; returns its scalars."""
+        self.learner.step = self.schedule.done
         losses = self._losses(self.learner.draw_batch())
         self.optimizer.zero_grad()
         losses["loss"].backward()

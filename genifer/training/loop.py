@@ -61,6 +61,8 @@ class Loop:
         self.files = ResumeFiles(job.output / RESUME_FOLDER, job.belongs_to, job.precision)
         self.clock = Clock(job.resume_every)
         self.stop = Stop()
+        self._in_preparation: Mapping[str, Any] | None = None
+        """The state to resume from, if it was written during the preparation."""
 
     def __enter__(self) -> Loop:
         for path in self.job.output.glob(".*.safetensors"):
@@ -69,7 +71,9 @@ class Loop:
         if found is not None:
             self.done, state = found
             restore_state(self.parts, state, self.files.folder)
-            log.info("[%s] resumes after step %s", self.job.title, f"{self.done:,}")
+            self._in_preparation = state if "preparation" in state else None
+            if self._in_preparation is None:
+                log.info("[%s] resumes after step %s", self.job.title, f"{self.done:,}")
         job = self.job
         settings = flat_settings(job.belongs_to.get("settings", {}))
         self.trackers = Trackers(job.trackers, Tracked(job.output, job.title, settings, self.done))
@@ -106,6 +110,29 @@ class Loop:
             if self.stop.signal is not None:
                 raise self.stop.interrupted(f"[{self.job.title}]", self.done)
         self._sound_state()
+
+    def preparation(self, count: int, parts: Mapping[str, Part]) -> Iterator[int]:
+        """Count the steps of what is computed before the first step of the training; resume among them.
+
+        Args:
+            parts: all that these steps change, besides the parts of the training.
+        """
+        training, counter = self.parts, _Counter()
+        self.parts = {**training, **{f"preparation: {name}": part for name, part in parts.items()}}
+        self.parts["preparation"] = counter
+        try:
+            if self._in_preparation is not None:
+                restore_state(self.parts, self._in_preparation, self.files.folder)
+                log.info("[%s] resumes its preparation after step %s", self.job.title, f"{counter.done:,}")
+            for step in range(counter.done, count):
+                yield step
+                counter.done = step + 1
+                if self.stop.signal is not None or (self.clock.due() and counter.done < count):
+                    self._save()
+                if self.stop.signal is not None:
+                    raise self.stop.interrupted(f"[{self.job.title}], preparation", counter.done)
+        finally:
+            self.parts, self._in_preparation = training, None
 
     def record(self, step: int, scalars: Mapping[str, Tensor]) -> None:
         """Take the scalars of a step (counted from 0)."""
@@ -183,6 +210,19 @@ class Loop:
         self.metrics.write(self.job.output / METRICS_FILE, about)
         self.files.delete()
         self.status.end("done", self.done)
+
+
+class _Counter:
+    """Steps of a preparation that are done, as a part of the resume state."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.done = state["done"]
 
 
 def _first_line(error: BaseException) -> str:

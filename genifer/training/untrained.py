@@ -100,6 +100,8 @@ def _started(
 ) -> ClassifierTraining:
     begin(learner, job, data, rng)
     training = ClassifierTraining(learner, max(steps, 1))
+    # What is prepared takes as long as a training, but the time of a step does not depend on its quality.
+    learner.preparation = lambda count, _: range(min(count, 2))
     learner.prepared = learner.prepare()
     return training
 

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from support.commands import write_run_file
 
+from genifer.registry import registry
+
 Genifer = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -56,6 +58,20 @@ def test_one_thing(genifer: Genifer, tmp_path: Path) -> None:
     refused = genifer("bench", "classifier", *options, "--plot", "growth.png")
     assert refused.returncode == 1
     assert "genifer bench growth --plot growth.png" in refused.stderr
+
+
+def test_every_method_that_trains(genifer: Genifer, tmp_path: Path) -> None:
+    """Also those that change other blocks, and with an inversion of thousands of steps before the first one."""
+    methods = registry().methods
+    long = {"inversion_steps": 100_000}
+    run_file = write_run_file(tmp_path, methods=list(methods), abd=long, rdfcil=long)
+    options = ["--config", run_file, "--device", "cpu", "--steps", "1", "--repeats", "1", "--json"]
+    done = genifer("bench", "next-task", *options)
+    assert done.returncode == 0, done.stderr
+    found = {figures["name"]: figures["operations"] for figures in json.loads(done.stdout)["figures"]}
+    training = [name for name, method in methods.items() if method.Settings().steps]
+    assert list(found) == [f"classifier, later task ({name})" for name in training]
+    assert all(found.values())
 
 
 def test_data_sets_without_an_archive_to_make_up(genifer: Genifer, tmp_path: Path) -> None:

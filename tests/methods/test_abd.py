@@ -8,7 +8,8 @@ import torch
 from support.chain import CPU, Chain, job, settings_with
 
 from genifer.data.batches import load_task_data
-from genifer.methods.abd import Abd, _BatchStatistics, inverting_generator
+from genifer.methods.abd import Abd
+from genifer.methods.inversion import _BatchStatistics, inverting_generator
 from genifer.training.checkpoints import load_classifier
 from genifer.training.classifier import begin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from genifer.layout import Layout, PlannedJob
 from genifer.run_file import parse_settings
 from genifer.training.checkpoints import load_predictor
 from genifer.training.classifier import ClassifierTraining
+from genifer.training.loop import Loop
 
 TOYS = ROOT / "tests" / "support" / "toy_methods.py"
 REGISTRY = registry_of([TOYS])
@@ -160,6 +161,49 @@ def test_what_is_prepared_is_prepared_once(
         assert run(capsys, *tiny.command(job, tmp_path))[0] == 75
     assert run(capsys, *tiny.command(job, tmp_path))[0] == 0
     assert toy.prepared_times == before + 1
+
+
+@pytest.mark.parametrize("method", ["abd", "rdfcil"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_preparation_resumes_in_its_middle(
+    tiny: Run, method: str, killed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the first of its two steps: told to stop in that step, or killed in the second."""
+    job = last(tiny, method)
+    undisturbed, command = tiny.done(job), tiny.command(job, tmp_path)
+    if killed:
+        with preparation_with(dies, at=1):
+            assert genifer(*command) != 0
+    else:
+        with preparation_with(lambda: os.kill(os.getpid(), signal.SIGTERM), at=0):
+            code, text = run(capsys, *command)
+        assert code == 75, text
+        assert "preparation: stopped by SIGTERM after step 1" in text
+    code, text = run(capsys, *command)
+    assert code == 0, text
+    assert "resumes its preparation after step 1" in text
+    for name in ("classifier.safetensors", "metrics.csv"):
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def dies() -> None:
+    raise ZeroDivisionError
+
+
+@contextmanager
+def preparation_with(what: Callable[[], object], at: int) -> Iterator[None]:
+    """Do something in a step of preparations."""
+    steps = Loop.preparation
+
+    def changed(self: Loop, count: int, parts: Any) -> Iterator[int]:
+        for step in steps(self, count, parts):
+            if step == at:
+                what()
+            yield step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "preparation", changed)
+        yield
 
 
 def test_memory_of_the_task_before_is_part_of_the_loss(tiny: Run) -> None:

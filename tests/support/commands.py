@@ -30,6 +30,7 @@ TINY: dict[str, Any] = {
     "lwf": {"steps": 3},
     "ewc": {"importance_images": 5},
     "abd": {"inversion_steps": 2, "inversion_batch_size": 8},
+    "rdfcil": {"inversion_steps": 2, "inversion_batch_size": 8},
     "plots": {"replay_images_per_class": 2, "dpi": 50},
     # Threads of several processes would wait for each other; auto may choose another precision elsewhere.
     "runtime": {"threads": 1, "precision": "fp32"},

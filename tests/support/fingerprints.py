@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "discriminator": {"width": 4},
     "pretrain_classifier": {"steps": 3, "optimizer": {"learning_rate": 0.001}},
     "abd": {"inversion_steps": 3, "inversion_batch_size": 8},
+    "rdfcil": {"inversion_steps": 3, "inversion_batch_size": 8},
     "genifer": {"batch_size": 64},
     # So that each part of the step has a share in three steps of it.
     "gan": {

@@ -1,0 +1,176 @@
+"""What methods share that train on images inverted from the teacher (Smith et al., 2021)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from genifer.methods.generative_replay import channels_last
+from genifer.methods.method import Batch, Method
+from genifer.settings import PositiveFloat, PositiveInt, TrainingSettings, Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from genifer.nn.classifier import Classifier
+
+
+class InversionSettings(TrainingSettings):
+    """Settings of the inversion, and of a training from inverted and new images."""
+
+    inversion_steps: PositiveInt = Field(5_000, description="steps of the inverting generator, once per task")
+    inversion_batch_size: PositiveInt = Field(128, description="images per step of the inversion")
+    inversion_learning_rate: PositiveFloat = Field(1e-3, description="of Adam in the inversion")
+    inversion_temperature: PositiveFloat = Field(
+        1_000.0, description="temperature of the teacher's outputs in the inversion"
+    )
+    diversity_weight: Weight = Field(1.0, description="weight of the entropy of a batch's mean prediction")
+    statistics_weight: Weight = Field(
+        50.0, description="weight of the distance to the running statistics of the teacher's batch norm"
+    )
+    smoothness_weight: Weight = Field(1e-3, description="weight of the distance to the blurred image")
+
+
+class InvertedReplay(Method):
+    """A method whose batches hold as many images inverted from the teacher as new ones.
+
+    Smith et al. (2021): at the start of a task a generator is trained to make images that the teacher is sure
+    of (section 3, with the losses of section 4 for confidence, diversity, batch statistics and smoothness).
+    """
+
+    uses_teacher = True
+    settings: InversionSettings
+    _inverter: nn.Module | None = None
+
+    def prepare(self) -> dict[str, Tensor]:
+        """Train the inverting generator; its weights are all that is returned."""
+        import torch
+
+        settings, teacher = self.settings, self.teacher
+        inverter = self.new_inverter().train()
+        optimizer = torch.optim.Adam(inverter.parameters(), settings.inversion_learning_rate)
+        steps = self.preparation(settings.inversion_steps, {"inverter": inverter, "optimizer": optimizer})
+        with _BatchStatistics(teacher) as statistics:
+            for _ in steps:
+                images = inverter(self.latents(settings.inversion_batch_size))
+                with self.job.autocast():
+                    logits = teacher(channels_last(images))
+                loss = inversion_loss(images, logits.float(), statistics.distance(), settings)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return {name: tensor.detach() for name, tensor in inverter.state_dict().items()}
+
+    def new_inverter(self) -> nn.Module:
+        """A small convolutional generator of normalised images, with the training's random numbers."""
+        import torch
+
+        channels, size = self.data.images.shape[1:3]
+        seed = int(torch.randint(2**31, (), generator=self.rng, device=self.job.device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return inverting_generator(channels, size).to(self.job.device)
+
+    def latents(self, count: int) -> Tensor:
+        """Random inputs of the inverting generator."""
+        import torch
+
+        return torch.randn(count, LATENT_DIM, generator=self.rng, device=self.job.device)
+
+    def draw_batch(self) -> Batch:
+        """Draw new images, and invert as many."""
+        import torch
+
+        if self._inverter is None:
+            channels, size = self.data.images.shape[1:3]
+            self._inverter = inverting_generator(channels, size).to(self.job.device).eval()
+            self._inverter.load_state_dict(self.prepared)
+        batch = super().draw_batch()
+        with torch.no_grad():
+            inverted = self._inverter(self.latents(len(batch.images)))
+        return batch._replace(replay=self.augment(inverted))
+
+
+LATENT_DIM = 1_000
+
+
+def inverting_generator(channels: int, size: int) -> nn.Module:
+    """Images (n, channels, size, size), of mean 0 and variance 1 per channel, from latents (n, 1000)."""
+    from torch import nn
+
+    start = -(-size // 4)
+    return nn.Sequential(
+        nn.Linear(LATENT_DIM, 128 * start**2),
+        nn.Unflatten(1, (128, start, start)),
+        nn.BatchNorm2d(128),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(128, 128, 3, padding=1),
+        nn.BatchNorm2d(128),
+        nn.LeakyReLU(0.2),
+        nn.Upsample(size=(size, size)),
+        nn.Conv2d(128, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(64, channels, 3, padding=1),
+        nn.Tanh(),
+        nn.BatchNorm2d(channels, affine=False),
+    )
+
+
+def inversion_loss(images: Tensor, logits: Tensor, statistics: Tensor, settings: InversionSettings) -> Tensor:
+    """How far images are from what the teacher has learned.
+
+    Args:
+        images: (n, channels, size, size).
+        logits: (n, old classes), of the teacher.
+        statistics: distance of the batch's statistics to the teacher's running ones.
+    """
+    import torch.nn.functional as F
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    confidence = F.cross_entropy(logits / settings.inversion_temperature, logits.argmax(1))
+    mean = logits.softmax(1).mean(0)
+    negative_entropy = (mean * mean.clamp(min=1e-12).log()).sum()
+    roughness = (images - gaussian_blur(images, [5, 5], [1.0, 1.0])).square().mean()
+    return (
+        confidence
+        + settings.diversity_weight * negative_entropy
+        + settings.statistics_weight * statistics
+        + settings.smoothness_weight * roughness
+    )
+
+
+class _BatchStatistics:
+    """Watches the inputs of a network's batch norms while it is entered."""
+
+    def __init__(self, network: Classifier) -> None:
+        from torch import nn
+
+        self.norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.distances: list[Tensor] = []
+        self.handles: list[Any] = []
+
+    def __enter__(self) -> _BatchStatistics:
+        self.handles = [norm.register_forward_pre_hook(self.watch) for norm in self.norms]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def watch(self, norm: Any, inputs: tuple[Tensor]) -> None:
+        """Divergence of normal distributions, of the batch's statistics from the running ones."""
+        x = inputs[0].float()
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False) + norm.eps
+        running_mean, running_variance = norm.running_mean, norm.running_var + norm.eps
+        ratio = variance / running_variance
+        off = (mean - running_mean).square() / running_variance
+        self.distances.append(0.5 * (ratio - ratio.log() - 1 + off).mean())
+
+    def distance(self) -> Tensor:
+        """Mean over the batch norms since it was last asked."""
+        import torch
+
+        distances, self.distances = self.distances, []
+        return torch.stack(distances).mean()
