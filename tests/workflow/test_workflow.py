@@ -15,6 +15,7 @@ import torchvision
 from PIL import Image
 from support.commands import call, make_clone, planned, write_run_file
 from support.data_files import write_cifar100
+from support.published import write_published
 
 
 def counted(jobs: set[str]) -> dict[str, int]:
@@ -112,6 +113,28 @@ def test_nothing_is_done_twice(finished: Path) -> None:
 def test_where_a_job_computes_changes_nothing(finished: Path) -> None:
     runtime = {"device": "cpu", "threads": 1, "compile": "off"}
     assert planned(finished, write_run_file(finished, runtime=runtime)) == set()
+
+
+def test_published_figures_draw_plots_and_train_nothing(finished: Path) -> None:
+    figure = ["A method", "digits", "4 + 2 x 3", "final_accuracy", "", "50", "A paper"]
+    write_published(finished / "published.csv", figure)
+    run_file = write_run_file(finished, plots={"published": "published.csv"})
+    jobs = planned(finished, run_file)
+    assert "plot_published" in jobs
+    assert all(job.startswith("plot_") for job in jobs)
+
+
+def test_a_file_without_published_figures_stops_before_anything_is_written(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path)
+    write_published(
+        clone / "published.csv", ["A method", "digits", "4 + 2 x 3", "accuracy", "", "50", "A paper"]
+    )
+    run_file = write_run_file(clone, plots={"published": "published.csv"})
+    done = call(["snakemake", "--configfile", run_file], clone)
+    assert done.returncode != 0
+    assert "plots.published: published.csv, line 2: metric is 'accuracy'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (clone / "results").exists()
 
 
 def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
