@@ -71,7 +71,7 @@ class Fecam(FrozenExtractor):
         """Shrink a covariance (features, features), normalise it, and invert it.
 
         Raises:
-            GeniferError: it is zero or singular.
+            GeniferError: it is singular.
         """
         import torch
 
@@ -79,11 +79,6 @@ class Fecam(FrozenExtractor):
 
         settings, dim = self.settings, len(covariance)
         variances = covariance.diagonal()
-        if not variances.any():
-            raise GeniferError(
-                f"fecam.covariance: {settings.covariance} needs features that vary, but the covariance "
-                f"{of_what} is 0, as that of a single image is; {self.remedy('give it more images')}"
-            )
         others = (covariance.sum() - variances.sum()) / max(dim * (dim - 1), 1)
         shrunk = covariance + settings.covariance_shrinkage * others
         diagonal = variances + settings.variance_shrinkage * variances.mean()
@@ -93,15 +88,9 @@ class Fecam(FrozenExtractor):
         if failed or not factor.isfinite().all():
             raise GeniferError(
                 f"fecam.variance_shrinkage: {settings.variance_shrinkage} leaves the covariance {of_what} "
-                f"singular ({dim} features); {self.remedy('raise it')}"
+                f"singular ({dim} features); raise it, or share one covariance (fecam.covariance: common)"
             )
         return torch.cholesky_inverse(factor).float()
-
-    def remedy(self, first: str) -> str:
-        """What to do about a covariance without an inverse."""
-        if self.settings.covariance == "common":
-            return first
-        return f"{first}, or share one covariance (fecam.covariance: common)"
 
     def logits(self, images: Tensor) -> Tensor:
         """Negative squared Mahalanobis distances to the means of the classes."""
