@@ -64,9 +64,15 @@ class Acil(FrozenExtractor):
         return memory
 
     def _update(self, memory: dict[str, Tensor], stream: str, inputs: Tensor, targets: Tensor) -> None:
-        """Add inputs (n, expansion) and targets (n, classes) to the regression of a stream."""
+        """Add inputs (n, expansion) and targets (n, classes) to the regression of a stream.
+
+        Raises:
+            GeniferError: the ridge is lost in rounding.
+        """
         import torch
         import torch.nn.functional as F
+
+        from genifer.errors import GeniferError
 
         dim, n_classes = inputs.shape[1], targets.shape[1]
         before = memory.get(f"{stream}.autocorrelation")
@@ -78,7 +84,12 @@ class Acil(FrozenExtractor):
                 memory[f"{stream}.weights"], (0, n_classes - memory[f"{stream}.weights"].shape[1])
             )
         autocorrelation = before + inputs.T @ inputs
-        factor = torch.linalg.cholesky(autocorrelation)
+        factor, failed = torch.linalg.cholesky_ex(autocorrelation)
+        if failed:
+            raise GeniferError(
+                f"acil.ridge: {self.settings.ridge} is too small beside the {dim} features of "
+                "acil.expansion, whose regression has no unique solution; raise it"
+            )
         change = torch.cholesky_solve(inputs.T @ (targets - inputs @ weights), factor)
         memory[f"{stream}.autocorrelation"] = autocorrelation
         memory[f"{stream}.weights"] = weights + change
