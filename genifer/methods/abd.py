@@ -32,8 +32,8 @@ class Abd(InvertedReplay):
     Smith et al. (2021): a generator is trained to make images that the teacher is sure of (section 3, with
     the losses of section 4 for confidence, diversity, batch statistics and smoothness); then cross-entropy
     among the new classes on new images, distillation of features weighted by the old head on both, and a
-    head tuned on both with features detached (section 5). Left out: the class weights of the last term,
-    because batches hold as many inverted as new images.
+    head tuned on both with features detached (section 5). Left out: the class weights of the last term;
+    batches hold as many inverted as new images.
     """
 
     name = "abd"

@@ -33,7 +33,7 @@ class Exemplars(Lwf):
     """
 
     name = "exemplars"
-    version = 1
+    version = 2
     Settings = ExemplarsSettings
     first_task = "memory"
     stores_exemplars = True

@@ -78,7 +78,15 @@ class Fecam(FrozenExtractor):
         from genifer.errors import GeniferError
 
         settings, dim = self.settings, len(covariance)
+        of_class = settings.covariance == "class"
         variances = covariance.diagonal()
+        if not variances.any():
+            share = "share one covariance (fecam.covariance: common), or " if of_class else ""
+            raise GeniferError(
+                f"fecam.covariance: {settings.covariance}: the covariance {of_what} is zero, because "
+                f"features of a class do not vary, as with a single image; {share}use more images per class "
+                "(data.train_images_per_class)"
+            )
         others = (covariance.sum() - variances.sum()) / max(dim * (dim - 1), 1)
         shrunk = covariance + settings.covariance_shrinkage * others
         diagonal = variances + settings.variance_shrinkage * variances.mean()
@@ -88,7 +96,8 @@ class Fecam(FrozenExtractor):
         if failed or not factor.isfinite().all():
             raise GeniferError(
                 f"fecam.variance_shrinkage: {settings.variance_shrinkage} leaves the covariance {of_what} "
-                f"singular ({dim} features); raise it, or share one covariance (fecam.covariance: common)"
+                f"singular ({dim} features); raise it"
+                + (", or share one covariance (fecam.covariance: common)" if of_class else "")
             )
         return torch.cholesky_inverse(factor).float()
 

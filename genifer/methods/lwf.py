@@ -21,10 +21,15 @@ class LwfSettings(TrainingSettings):
 
 
 class Lwf(Method):
-    """Learning without forgetting: new images only; the teacher's outputs on them are kept."""
+    """Learning without forgetting: new images only; the teacher's outputs on them are kept.
+
+    Equation 3 of Li and Hoiem (2016): softmax with a temperature over the old classes, of teacher and
+    classifier. All old tasks have one softmax and the cross-entropy is over all classes, because the
+    classifier has one head.
+    """
 
     name = "lwf"
-    version = 1
+    version = 2
     Settings = LwfSettings
     uses_teacher = True
     settings: LwfSettings
@@ -39,6 +44,7 @@ class Lwf(Method):
         with torch.no_grad():
             old_logits = self.teacher(batch.images)
         scalars = cross_entropy_and_accuracy(logits, batch.labels)
-        distillation = output_distillation(old_logits, logits, self.settings.temperature)
+        of_old_classes = logits[:, : self.data.n_old]
+        distillation = output_distillation(old_logits, of_old_classes, self.settings.temperature)
         loss = scalars["loss"] + self.settings.distillation_weight * distillation
         return {**scalars, "loss": loss, "distillation": distillation}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from support.chain import CPU, Chain, settings_with
+from support.chain import CPU, Chain, job, settings_with
 
 from genifer.data.batches import load_task_data
+from genifer.methods.lwf import Lwf
 from genifer.training.checkpoints import load_classifier
+from genifer.training.untrained import untrained_task
 
 
 def test_distillation_keeps_the_old_outputs(tmp_path: Path) -> None:
@@ -30,3 +32,18 @@ def test_distillation_keeps_the_old_outputs(tmp_path: Path) -> None:
         return logits[:, : task.n_old].softmax(1)
 
     assert shift(100.0) < 0.7 * shift(0.0)
+
+
+def test_the_distillation_is_among_old_classes() -> None:
+    """The outputs of new classes have no part in it."""
+    settings = settings_with(lwf={"distillation_weight": 5, "temperature": 3})
+    learner = untrained_task(settings, Lwf, job("train_lwf", 1, Path())).learner
+    learner.classifier.eval()
+    batch = learner.draw_batch()
+    losses = learner.losses(batch)
+    logits = learner.classifier(batch.images)
+    old = (learner.teacher(batch.images) / 3).softmax(1)
+    expected = -(old * (logits[:, :4] / 3).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(losses["distillation"], expected)
+    of_labels = torch.nn.functional.cross_entropy(logits, batch.labels)
+    torch.testing.assert_close(losses["loss"], of_labels + 5 * expected)
