@@ -67,6 +67,8 @@ def test_tables_and_plots(finished: Path) -> None:
         "average_incremental_accuracy_with_first_task",
         "final_accuracy",
         "forgetting",
+        "backward_transfer",
+        "intransigence",
     ]
     assert list(summary.columns) == ["method", "n_seeds", "old_images"] + [
         f"{n}_{s}" for n in names for s in ("mean", "std")
