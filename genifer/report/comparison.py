@@ -71,8 +71,16 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
-    """The cells of the comparison as text, accuracies in per cent; the scenario is not among them."""
+def comparison_rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
+    """Format the cells of a comparison, accuracies in per cent; the scenario is not among them.
+
+    Args:
+        table: as `compare` returns it.
+        reference: label of the method that others are compared with.
+
+    Returns:
+        The header, and one row per method.
+    """
     rows = [["method", "seeds", *METRIC_NAMES.values(), *SIZE_NAMES.values(), f"difference from {reference}"]]
     for row in table.to_dict("records"):
         metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in METRIC_NAMES]
@@ -93,7 +101,7 @@ def _difference(row: Mapping[Any, Any]) -> str:
 def _markdown(table: pd.DataFrame, reference: str) -> str:
     parts = []
     for scenario, of_scenario in table.groupby("scenario", sort=False):
-        header, *body = _rows(of_scenario, reference)
+        header, *body = comparison_rows(of_scenario, reference)
         lines = [header, ["---"] * len(header), *body]
         parts.append(f"{scenario}:\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
     return "\n".join(parts) + f"\n{_note(table)}\n"
@@ -121,7 +129,7 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
     ]
     lines.append(r"\toprule")
     for index, (scenario, of_scenario) in enumerate(table.groupby("scenario", sort=False)):
-        header, *body = _rows(of_scenario, reference)
+        header, *body = comparison_rows(of_scenario, reference)
         if index == 0:
             lines += [" & ".join(map(text, header)) + r" \\"]
         lines += [r"\midrule", rf"\multicolumn{{{len(header)}}}{{l}}{{{text(str(scenario))}}} \\"]

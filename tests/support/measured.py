@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from genifer.evaluation.tables import incremental_accuracy, with_deviation
+from genifer.report.comparison import comparison_rows
 from support.commands import ROOT
 
 MEASURED = ROOT / "docs" / "measured"
@@ -30,7 +31,7 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief``, ``budget``, ``tasks`` or ``replay``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay`` or ``comparison``."""
     folder = MEASURED / run
     kinds = {
         "summary": _summary,
@@ -38,6 +39,7 @@ def table(kind: str, run: str) -> str:
         "budget": _budget,
         "tasks": _tasks,
         "replay": _replay,
+        "comparison": _comparison,
     }
     rows = kinds[kind](folder)
     header, *body = rows
@@ -99,6 +101,15 @@ def _replay(folder: Path) -> list[list[str]]:
             [str(gan), str(task), *shares, f"{row['frechet']:.2f}", f"{row['frechet_of_held_out']:.2f}"]
         )
     return rows
+
+
+def _comparison(folder: Path) -> list[list[str]]:
+    """What `genifer compare` wrote of one run, best method first; without the average with the first task."""
+    table = pd.read_csv(folder / "comparison.csv")
+    table = table.sort_values("average_incremental_accuracy_mean", ascending=False, kind="stable")
+    rows = comparison_rows(table, "genifer")
+    left_out = rows[0].index("with first task")
+    return [[*row[:left_out], *row[left_out + 1 :]] for row in rows]
 
 
 def _minutes(folder: Path) -> dict[str, float]:
