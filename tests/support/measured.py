@@ -104,12 +104,17 @@ def _replay(folder: Path) -> list[list[str]]:
 
 
 def _comparison(folder: Path) -> list[list[str]]:
-    """What `genifer compare` wrote of one run, best method first; without the average with the first task."""
+    """What `genifer compare` wrote of one run, best method first; without the average with the first task
+    and columns that are empty."""
     table = pd.read_csv(folder / "comparison.csv")
     table = table.sort_values("average_incremental_accuracy_mean", ascending=False, kind="stable")
-    rows = comparison_rows(table, "genifer")
-    left_out = rows[0].index("with first task")
-    return [[*row[:left_out], *row[left_out + 1 :]] for row in rows]
+    header, *rows = comparison_rows(table, "genifer")
+    shown = [
+        column
+        for column, name in enumerate(header)
+        if name != "with first task" and any(row[column] for row in rows)
+    ]
+    return [[row[column] for column in shown] for row in (header, *rows)]
 
 
 def _minutes(folder: Path) -> dict[str, float]:
