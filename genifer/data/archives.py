@@ -36,7 +36,8 @@ DAMAGED = (
     OverflowError,
     NotImplementedError,
 )
-"""What reading a damaged archive raises; bz2 and lzma raise OSError and EOFError."""
+"""What reading a damaged archive raises; bz2 and lzma raise OSError and EOFError, and zipfile raises
+NotImplementedError for a compression that it does not know."""
 
 ZIP = b"PK"
 """What a zip archive begins with."""
@@ -47,8 +48,14 @@ ENCRYPTED = 1
 
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file as hexadecimal digits."""
+    return digest_of(path, "md5")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """Return the digest of a file, by an algorithm of `hashlib`, as hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        # Machines that refuse MD5 for security still compute it to find damage.
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 class Archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import shutil
 import urllib.error
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from genifer.config import DataSettings
+from genifer.data.archives import digest_of
 from genifer.data.dataset import Dataset
 from genifer.errors import GeniferError
 from genifer.nn.torchvision_weights import URLS, sha256_start
@@ -52,8 +52,7 @@ class Digest(NamedTuple):
 
     def fits(self, path: Path) -> bool:
         """Whether it is the digest of a file."""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, self.algorithm).hexdigest().startswith(self.start)
+        return digest_of(path, self.algorithm).startswith(self.start)
 
 
 def download(url: str, target: Path, digest: Digest | None, setting: str = "data.archive") -> None:

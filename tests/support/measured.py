@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from genifer.evaluation import METRIC_NAMES
 from genifer.evaluation.tables import incremental_accuracy, with_deviation
 from genifer.report.comparison import comparison_rows
 from support.commands import ROOT
@@ -17,12 +18,6 @@ from support.commands import ROOT
 MEASURED = ROOT / "docs" / "measured"
 MARK = "<!-- measured:"
 TABLE = re.compile(r"(?<=<!-- measured: )(\w+) of ([\w.-]+) -->\n+((?:\|.*\n)*)\n*")
-METRICS = {
-    "average_incremental_accuracy": "average incremental",
-    "average_incremental_accuracy_with_first_task": "with first task",
-    "final_accuracy": "final",
-    "forgetting": "forgetting",
-}
 
 
 def with_current_tables(text: str) -> str:
@@ -47,10 +42,10 @@ def table(kind: str, run: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _summary(folder: Path, names: tuple[str, ...] = tuple(METRICS)) -> list[list[str]]:
+def _summary(folder: Path, names: tuple[str, ...] = tuple(METRIC_NAMES)) -> list[list[str]]:
     """All metrics of each method in %, and the minutes of its trainings per seed."""
     summary, minutes = pd.read_csv(folder / "summary.csv"), _minutes(folder)
-    rows = [["method", *(METRICS[name] for name in names), "minutes"]]
+    rows = [["method", *(METRIC_NAMES[name] for name in names), "minutes"]]
     for row in summary.to_dict("records"):
         metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in names]
         rows.append([str(row["method"]), *metrics, f"{minutes[str(row['method'])]:.0f}"])

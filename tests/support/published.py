@@ -9,9 +9,9 @@ import csv
 import re
 from pathlib import Path
 
+from genifer.evaluation import METRIC_NAMES
 from genifer.published import PUBLISHED_COLUMNS, PUBLISHED_METRICS, read_published
 from support.commands import ROOT
-from support.measured import METRICS
 
 PUBLISHED = ROOT / "docs" / "published.csv"
 PUBLISHED_MARK = "<!-- published:"
@@ -41,7 +41,7 @@ def _table(scenario: str, data_set: str) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in figures:
         rows.setdefault((one.method, one.source), {})[one.metric] = f"{one.value:.1f}"
-    lines = [["method", *(METRICS[name] for name in metrics), "source"], ["---"] * (len(metrics) + 2)]
+    lines = [["method", *(METRIC_NAMES[name] for name in metrics), "source"], ["---"] * (len(metrics) + 2)]
     lines += [
         [method, *(values.get(name, "") for name in metrics), source]
         for (method, source), values in rows.items()
