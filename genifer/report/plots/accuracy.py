@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
@@ -105,6 +107,23 @@ def _accuracy_matrix(method: str, accuracy: pd.DataFrame) -> Figure:
     return figure
 
 
+def _draw_shares(axes: Axes, shares: Any, label: str, **ticks: bool) -> None:
+    """Draw the rows of a confusion matrix as shares in per cent; small ones with their numbers."""
+    sns.heatmap(
+        shares,
+        vmin=0,
+        vmax=100,
+        cmap="viridis",
+        square=True,
+        annot=len(shares) <= 12,
+        fmt=".0f",
+        annot_kws={"size": "small"},
+        cbar_kws={"label": label},
+        ax=axes,
+        **ticks,
+    )
+
+
 def _confusion_of_tasks(method: str, last: pd.DataFrame) -> Figure:
     """Which task's classes the images of each task are taken for.
 
@@ -119,18 +138,7 @@ def _confusion_of_tasks(method: str, last: pd.DataFrame) -> Figure:
     n = len(counts)
     side = 3.6 + 0.2 * min(n, NAMED_CLASSES)
     figure, axes = plt.subplots(figsize=(side + 1.2, side), layout="constrained")
-    sns.heatmap(
-        100 * counts.div(counts.sum(axis=1), axis=0),
-        vmin=0,
-        vmax=100,
-        cmap="viridis",
-        square=True,
-        annot=n <= 12,
-        fmt=".0f",
-        annot_kws={"size": "small"},
-        cbar_kws={"label": "share of the task's images (%)"},
-        ax=axes,
-    )
+    _draw_shares(axes, 100 * counts.div(counts.sum(axis=1), axis=0), "share of the task's images (%)")
     set_title(figure, f"{method}: confusion of tasks after the last task\n(a class order per seed)")
     axes.set(xlabel="task of the predicted class", ylabel="task of the true class")
     axes.tick_params(axis="y", rotation=0)
@@ -149,20 +157,8 @@ def _confusion(method: str, confusion: pd.DataFrame) -> Figure:
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 3.6 + 0.2 * min(n, NAMED_CLASSES)
     figure, axes = plt.subplots(figsize=(side + 1.2, side), layout="constrained")
-    sns.heatmap(
-        shares,
-        vmin=0,
-        vmax=100,
-        cmap="viridis",
-        square=True,
-        annot=n <= 12,
-        fmt=".0f",
-        annot_kws={"size": "small"},
-        xticklabels=False,
-        yticklabels=False,
-        cbar_kws={"label": "share of the class's images (%)"},
-        ax=axes,
-    )
+    label = "share of the class's images (%)"
+    _draw_shares(axes, shares, label, xticklabels=False, yticklabels=False)
     tasks = classes.groupby("eval_task")["label"].agg(["min", "max"])
     for first in tasks["min"][1:]:
         axes.axhline(first, color="white", linewidth=1.5)
