@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from genifer.methods.lwf import Lwf, LwfSettings
+from genifer.methods.lwf import DistillationSettings, losses_with_distillation
+from genifer.methods.method import Batch, Method
 from genifer.settings import PositiveInt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ExemplarsSettings(LwfSettings):
+class ExemplarsSettings(DistillationSettings):
     """Settings of the training with stored images."""
 
     per_class: PositiveInt = Field(20, description="stored images of each class")
@@ -23,11 +24,11 @@ class ExemplarsSettings(LwfSettings):
     )
 
 
-class Exemplars(Lwf):
+class Exemplars(Method):
     """Stored images of each old class beside the new ones; the teacher's outputs on all are kept.
 
     iCaRL of Rebuffi et al. (2017): herding chooses the images (algorithm 4), the nearest mean of their
-    normalised features classifies (algorithm 1). Losses are those of `Lwf`, softmax ones, in place of the
+    normalised features classifies (algorithm 1). Losses are softmax ones over all classes, in place of the
     binary ones of algorithm 3, because methods share the first classifier. Left out: a total budget of
     images that all classes share. It stores images, which all other methods but joint do without.
     """
@@ -35,6 +36,7 @@ class Exemplars(Lwf):
     name = "exemplars"
     version = 2
     Settings = ExemplarsSettings
+    uses_teacher = True
     first_task = "memory"
     stores_exemplars = True
     only_for_training = ("images", "labels")
@@ -50,6 +52,10 @@ class Exemplars(Lwf):
         labels = torch.cat([self.data.labels, self.memory["labels"]])
         together = dataclasses.replace(self.data, images=images, labels=labels)
         self.batches = ShuffledBatches(together, self.settings.batch_size, self.rng)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy over all classes plus distillation of the old ones' outputs."""
+        return losses_with_distillation(self, batch, self.settings)
 
     def finish(self) -> dict[str, Tensor]:
         """Store images of the task's classes, and the means of all stored images' features."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -13,38 +13,64 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class LwfSettings(TrainingSettings):
-    """Settings of learning without forgetting."""
+class DistillationSettings(TrainingSettings):
+    """Settings of a training that keeps the teacher's outputs."""
 
     distillation_weight: Weight = Field(1.0, description="weight of the distance to the teacher's outputs")
     temperature: PositiveFloat = Field(2.0, description="temperature of the softmax in that distance")
 
 
+class LwfSettings(DistillationSettings):
+    """Settings of learning without forgetting."""
+
+    cross_entropy_classes: Literal["new", "all"] = Field(
+        "new",
+        description="classes in the softmax of the cross-entropy; new: the task's own, so that it does not "
+        "lower the outputs of the old ones",
+    )
+
+
 class Lwf(Method):
     """Learning without forgetting: new images only; the teacher's outputs on them are kept.
 
-    Equation 3 of Li and Hoiem (2016): softmax with a temperature over the old classes, of teacher and
-    classifier. All old tasks have one softmax and the cross-entropy is over all classes, because the
-    classifier has one head.
+    The cross-entropy is among the new classes (equation 1 of Li and Hoiem, 2016), the distillation among the
+    old ones, both softmaxes with a temperature (equation 3). All old tasks have one softmax, because the
+    classifier has one head. With ``cross_entropy_classes: all`` new and old classes compete in the first,
+    which makes the classifier forget more.
     """
 
     name = "lwf"
-    version = 2
+    version = 3
     Settings = LwfSettings
     uses_teacher = True
     settings: LwfSettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy plus distillation of the old classes' outputs."""
-        import torch
+        first = self.data.n_old if self.settings.cross_entropy_classes == "new" else 0
+        return losses_with_distillation(self, batch, self.settings, first)
 
-        from genifer.nn.losses import cross_entropy_and_accuracy, output_distillation
 
-        logits = self.classifier(batch.images)
-        with torch.no_grad():
-            old_logits = self.teacher(batch.images)
-        scalars = cross_entropy_and_accuracy(logits, batch.labels)
-        of_old_classes = logits[:, : self.data.n_old]
-        distillation = output_distillation(old_logits, of_old_classes, self.settings.temperature)
-        loss = scalars["loss"] + self.settings.distillation_weight * distillation
-        return {**scalars, "loss": loss, "distillation": distillation}
+def losses_with_distillation(
+    learner: Method, batch: Batch, settings: DistillationSettings, first: int = 0
+) -> dict[str, Tensor]:
+    """Cross-entropy plus the weighted distillation of the old classes' outputs.
+
+    Args:
+        first: first class of those in the cross-entropy's softmax.
+
+    Returns:
+        loss, accuracy, distillation.
+    """
+    import torch
+
+    from genifer.nn.losses import cross_entropy_and_accuracy, output_distillation
+
+    logits = learner.classifier(batch.images)
+    with torch.no_grad():
+        old_logits = learner.teacher(batch.images)
+    scalars = cross_entropy_and_accuracy(logits[:, first:], batch.labels - first)
+    of_old_classes = logits[:, : learner.data.n_old]
+    distillation = output_distillation(old_logits, of_old_classes, settings.temperature)
+    loss = scalars["loss"] + settings.distillation_weight * distillation
+    return {**scalars, "loss": loss, "distillation": distillation}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from support.chain import CPU, Chain, job, settings_with
 
@@ -34,10 +35,11 @@ def test_distillation_keeps_the_old_outputs(tmp_path: Path) -> None:
     assert shift(100.0) < 0.7 * shift(0.0)
 
 
-def test_the_distillation_is_among_old_classes() -> None:
-    """The outputs of new classes have no part in it."""
-    settings = settings_with(lwf={"distillation_weight": 5, "temperature": 3})
-    learner = untrained_task(settings, Lwf, job("train_lwf", 1, Path())).learner
+@pytest.mark.parametrize(("classes", "first"), [("new", 4), ("all", 0)])
+def test_the_distillation_is_among_old_classes(classes: str, first: int) -> None:
+    """The outputs of new classes have no part in it, and those of old ones none in the cross-entropy."""
+    block = {"distillation_weight": 5, "temperature": 3, "cross_entropy_classes": classes}
+    learner = untrained_task(settings_with(lwf=block), Lwf, job("train_lwf", 1, Path())).learner
     learner.classifier.eval()
     batch = learner.draw_batch()
     losses = learner.losses(batch)
@@ -45,5 +47,5 @@ def test_the_distillation_is_among_old_classes() -> None:
     old = (learner.teacher(batch.images) / 3).softmax(1)
     expected = -(old * (logits[:, :4] / 3).log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(losses["distillation"], expected)
-    of_labels = torch.nn.functional.cross_entropy(logits, batch.labels)
+    of_labels = torch.nn.functional.cross_entropy(logits[:, first:], batch.labels - first)
     torch.testing.assert_close(losses["loss"], of_labels + 5 * expected)
