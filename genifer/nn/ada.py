@@ -142,12 +142,11 @@ class Augmentation(nn.Module):
         size, up, down = self.size, self.up, self.down
         fine = up @ images.float() @ up.t()
         grid = torch.einsum("nij,hwj->nhwi", matrix, self.points) + offset[:, None, None]
-        # To grid_sample's coordinates: fine pixel k of 2 * padded lies at (2 k + 1) / (2 * padded) - 1.
-        padded = size + 2 * (size - 1)
-        index = 2 * (grid + (size - 1) / 2 + (size - 1))
-        grid = (2 * index + 1) / (2 * padded) - 1
-        read = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return down @ read @ down.t()
+        position = 2 * (grid + (size - 1) / 2 + (size - 1))
+        read = (
+            read_in_order if fine.is_cuda and torch.are_deterministic_algorithms_enabled() else read_bilinear
+        )
+        return down @ read(fine, position) @ down.t()
 
     def _color_map(self, amounts: Amounts, n: int) -> tuple[Tensor, Tensor]:
         """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
@@ -173,6 +172,38 @@ class Augmentation(nn.Module):
             matrix = step @ matrix
             offset = (step @ offset[:, :, None]).squeeze(2)
         return matrix, offset
+
+
+def read_bilinear(images: Tensor, position: Tensor) -> Tensor:
+    """Read images (n, channels, size, size) between pixels; zeros lie outside.
+
+    Args:
+        position: (n, height, width, 2), x and y, counted in pixels from the centre of the first.
+    """
+    # In grid_sample's coordinates pixel k of a line of n lies at (2 k + 1) / n - 1.
+    grid = (2 * position + 1) / images.shape[-1] - 1
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def read_in_order(images: Tensor, position: Tensor) -> Tensor:
+    """Do the same as `read_bilinear` with a gradient that has the same bits every time, also on a GPU.
+
+    There the gradient of grid_sample is added up in whatever order threads arrive, and PyTorch refuses it
+    when algorithms have to be deterministic.
+    """
+    n, channels, size, _ = images.shape
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    first_of_image = size * size * torch.arange(n, device=images.device).view(-1, 1, 1)
+    left, top = position.floor().unbind(-1)
+    part_x, part_y = (position - position.floor()).unbind(-1)
+    read = torch.zeros((), device=images.device)
+    for x, of_x in ((left, 1 - part_x), (left + 1, part_x)):
+        for y, of_y in ((top, 1 - part_y), (top + 1, part_y)):
+            inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+            row = size * y.clamp(0, size - 1).long() + x.clamp(0, size - 1).long()
+            values = pixels.index_select(0, (first_of_image + row).flatten())
+            read = read + (of_x * of_y * inside).unsqueeze(-1) * values.view(*row.shape, channels)
+    return read.permute(0, 3, 1, 2)
 
 
 def _inverse_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from support.chain import CPU, Chain, job, settings_with
+from support.device import DEVICE
 
 from genifer.data.batches import load_task_data
 from genifer.methods.abd import Abd
@@ -21,10 +22,10 @@ def test_inverted_images_fit_the_teacher(tmp_path: Path) -> None:
         abd={"inversion_steps": 60, "inversion_batch_size": 32, "inversion_temperature": 1}
     )
     of_task = job("train_abd", 1, tmp_path)
-    rng, data = of_task.start(), load_task_data([chain.data(1)], CPU)
-    classifier = load_classifier(chain.classifier, CPU).network
+    rng, data = of_task.start(), load_task_data([chain.data(1)], DEVICE)
+    classifier = load_classifier(chain.classifier, DEVICE).network
     learner = Abd(settings.of_method(Abd), classifier, {})
-    learner.teacher = load_classifier(chain.classifier, CPU).network.requires_grad_(False).eval()
+    learner.teacher = load_classifier(chain.classifier, DEVICE).network.requires_grad_(False).eval()
     begin(learner, of_task, data, rng)
 
     def distance(images: torch.Tensor) -> float:
@@ -33,7 +34,7 @@ def test_inverted_images_fit_the_teacher(tmp_path: Path) -> None:
         return float(statistics.distance())
 
     channels, size = data.images.shape[1:3]
-    inverter = inverting_generator(channels, size)
+    inverter = inverting_generator(channels, size).to(DEVICE)
     with torch.no_grad():
         before = distance(inverter(learner.latents(200)))
     inverter.load_state_dict(learner.prepare())

@@ -26,8 +26,10 @@ def test_importances_are_those_of_single_images(learner: Ewc) -> None:
     learner.classifier.eval()
     state = learner.rng.get_state()
     memory = learner.finish()
-    chosen = torch.randperm(len(learner.data.labels), generator=learner.rng.set_state(state))[:20]
-    expected = dict.fromkeys(dict(learner.classifier.named_parameters()), torch.tensor(0.0))
+    rng = learner.rng.set_state(state)
+    chosen = torch.randperm(len(learner.data.labels), generator=rng, device=rng.device)[:20]
+    zero = torch.tensor(0.0, device=rng.device)
+    expected = dict.fromkeys(dict(learner.classifier.named_parameters()), zero)
     for image, label in zip(learner.data.images[chosen], learner.data.labels[chosen], strict=True):
         learner.classifier.zero_grad()
         logits = learner.classifier(learner.normalize(image[None]))

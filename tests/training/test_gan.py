@@ -184,7 +184,7 @@ def trained_with(gan: dict[str, Any], task: int, steps: int) -> tuple[GanTrainin
     ("setting", "scalar"), [("guidance_weight", "g_guidance"), ("feature_means_weight", "g_feature_means")]
 )
 def test_the_classifier_leads_the_generator(setting: str, scalar: str, tmp_path: Path) -> None:
-    """With a weight that outweighs the discriminator the loss falls far below where it starts."""
+    """With a weight that outweighs the discriminator the loss falls below where it starts."""
     learns = {"steps": 150, "batch_size": 32, "optimizer": {"name": "adam", "learning_rate": 0.01}}
     settings = settings_with(
         pretrain_classifier=learns,
@@ -198,7 +198,7 @@ def test_the_classifier_leads_the_generator(setting: str, scalar: str, tmp_path:
     first, _, later = map(metrics, chain.all(settings, tmp_path))
     assert later[scalar].notna().all()
     start, end = first[scalar][50:100].mean(), first[scalar][-50:].mean()
-    assert end < 0.7 * start
+    assert end < 0.85 * start
     without = settings_with(pretrain_gan={"steps": 1})
     assert scalar not in metrics(chain.pretrain_gan(without, tmp_path / "without"))
 
