@@ -21,7 +21,8 @@ WIDTH, ROW_HEIGHT = 5.0, 0.25
 def averages_figure(groups: Sequence[Group]) -> Figure:
     """One panel per group, one row per method, in the order of the runs.
 
-    The dots are the seeds, the bar is their mean. The average leaves the first task out.
+    The dots are the seeds, whose number stands behind the method, and the bar is their mean. The average
+    leaves the first task out.
     """
     settings = PlotSettings()
     set_style(settings)
@@ -42,11 +43,12 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
     for axes, group in zip(panels[:, 0], groups, strict=True):
         per_seed = average_incremental_accuracy(group.accuracy)
         methods = list(dict.fromkeys(per_seed["method"]))
+        seeds = per_seed.groupby("method")["seed"].nunique()
         for row, method in enumerate(methods):
             values = per_seed[per_seed["method"] == method]["accuracy"]
             axes.plot(values, [row] * len(values), "o", color=colors[method], alpha=0.6, markersize=5)
             axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colors[method], linewidth=2)
-        axes.set_yticks(range(len(methods)), methods)
+        axes.set_yticks(range(len(methods)), [f"{method} ({seeds[method]})" for method in methods])
         axes.set(ylim=(len(methods) - 0.5, -0.5))
         axes.set_title(wrapped(group.title, WIDTH))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))

@@ -188,7 +188,7 @@ def test_averages_have_a_dot_per_seed(tmp_path: Path) -> None:
     ]
     figure = averages_figure(groups_of([read_run(run) for run in runs]))
     upper, lower = figure.axes
-    assert [label.get_text() for label in upper.get_yticklabels()] == ["genifer", "lwf"]
+    assert [label.get_text() for label in upper.get_yticklabels()] == ["genifer (4)", "lwf (4)"]
     dots = {round(float(line.get_ydata()[0])): line for line in upper.lines if line.get_marker() == "o"}
     assert sorted(dots[0].get_xdata()) == pytest.approx(sorted(right / 200 for right in OURS))
     assert sorted(dots[1].get_xdata()) == pytest.approx(sorted(right / 200 for right in OTHER))
