@@ -48,7 +48,7 @@ def leased_gpu(runtime: RuntimeSettings) -> Iterator[None]:
     if lease is None:
         yield
         return
-    log.info("computes on %s", lease.gpu)
+    log.info("reserved %s", lease.gpu)
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = lease.gpu.uuid
     try:

@@ -76,7 +76,7 @@ def test_each_training_sees_its_gpu(job: str, chain: Chain, gpus: list[Gpu], tmp
     taken.release()
     assert process.returncode == 0, err
     assert out == f"PyTorch sees {gpus[1].uuid}\n"
-    assert f"computes on {gpus[1]}" in err
+    assert f"reserved {gpus[1]}" in err
 
 
 def test_a_training_waits_for_a_gpu(
