@@ -219,6 +219,9 @@ class RuntimeSettings(Settings):
         description="CPU threads per training; with device: cpu, as many trainings run in parallel as there "
         "are cores for",
     )
+    jobs_per_gpu: PositiveInt = Field(
+        1, description="trainings that may compute on one GPU at the same time; others wait for a GPU"
+    )
     deterministic: bool = Field(
         False, description="the same bits every time, on the same machine with the same number of threads"
     )

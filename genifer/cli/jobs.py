@@ -65,28 +65,28 @@ def pretrain_classifier(
     data: o.Data, output: o.Output, options: o.JobOptions, pretrained: o.Pretrained = None
 ) -> None:
     """Train the classifier on the first task."""
-    from genifer.training.classifier import pretrain_classifier as pretrain
-    from genifer.training.job import job_of
-    from genifer.training.pretrained import with_weights_file
+    with options.training("pretrain_classifier") as run:
+        from genifer.training.classifier import pretrain_classifier as pretrain
+        from genifer.training.job import job_of
+        from genifer.training.pretrained import with_weights_file
 
-    run = options.load("pretrain_classifier")
-    network = with_weights_file(run.classifier, pretrained)
-    given = {"pretrained classifier": network.pretrained}
-    with job_of("pretrain_classifier", run, options.seed, data, given, output, options.settings) as job:
-        pretrain(job, network, run.pretrain_classifier, data)
+        network = with_weights_file(run.classifier, pretrained)
+        given = {"pretrained classifier": network.pretrained}
+        with job_of("pretrain_classifier", run, options.seed, data, given, output, options.settings) as job:
+            pretrain(job, network, run.pretrain_classifier, data)
 
 
 @o.shared_options
 def pretrain_gan(data: o.Data, classifier: o.Classifier, output: o.Output, options: o.JobOptions) -> None:
     """Train the GAN on the first task."""
-    from genifer.training.gan import pretrain_gan as pretrain
-    from genifer.training.job import job_of
+    with options.training("pretrain_gan") as run:
+        from genifer.training.gan import pretrain_gan as pretrain
+        from genifer.training.job import job_of
 
-    run = options.load("pretrain_gan")
-    given = {"classifier": classifier}
-    with job_of("pretrain_gan", run, options.seed, data, given, output, options.settings) as job:
-        networks = (run.generator, run.discriminator)
-        pretrain(job, *networks, run.gan, run.pretrain_gan, data, classifier)
+        given = {"classifier": classifier}
+        with job_of("pretrain_gan", run, options.seed, data, given, output, options.settings) as job:
+            networks = (run.generator, run.discriminator)
+            pretrain(job, *networks, run.gan, run.pretrain_gan, data, classifier)
 
 
 @o.shared_options
@@ -100,20 +100,20 @@ def train(
     pretrained: o.Pretrained = None,
 ) -> None:
     """Learn a task by a method, from the task before."""
-    from genifer.training.classifier import train_task
-    from genifer.training.job import job_of
-    from genifer.training.pretrained import with_weights_file
-
     name = f"train_{method}"
-    run = options.load(name, method)
-    of_run = run.registry.method(method)
-    given = {"old classifier": old_classifier, "old GAN": old_gan}
-    network = run.classifier
-    if old_classifier is None:
-        network = with_weights_file(network, pretrained)
-        given["pretrained classifier"] = network.pretrained
-    with job_of(name, run, options.seed, data, given, output, options.settings) as job:
-        train_task(job, of_run, run.of_method(of_run), network, data, old_classifier, old_gan)
+    with options.training(name, method) as run:
+        from genifer.training.classifier import train_task
+        from genifer.training.job import job_of
+        from genifer.training.pretrained import with_weights_file
+
+        of_run = run.registry.method(method)
+        given = {"old classifier": old_classifier, "old GAN": old_gan}
+        network = run.classifier
+        if old_classifier is None:
+            network = with_weights_file(network, pretrained)
+            given["pretrained classifier"] = network.pretrained
+        with job_of(name, run, options.seed, data, given, output, options.settings) as job:
+            train_task(job, of_run, run.of_method(of_run), network, data, old_classifier, old_gan)
 
 
 @o.shared_options
@@ -125,13 +125,13 @@ def train_gan(
     options: o.JobOptions,
 ) -> None:
     """Train the GAN on a later task, by distillation."""
-    from genifer.training.gan import train_gan as train_on
-    from genifer.training.job import job_of
+    with options.training("train_gan") as run:
+        from genifer.training.gan import train_gan as train_on
+        from genifer.training.job import job_of
 
-    run = options.load("train_gan")
-    given = {"classifier": classifier, "old GAN": old_gan}
-    with job_of("train_gan", run, options.seed, data, given, output, options.settings) as job:
-        train_on(job, run.gan, run.train_gan, data, classifier, old_gan)
+        given = {"classifier": classifier, "old GAN": old_gan}
+        with job_of("train_gan", run, options.seed, data, given, output, options.settings) as job:
+            train_on(job, run.gan, run.train_gan, data, classifier, old_gan)
 
 
 COMMANDS = {

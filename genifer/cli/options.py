@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -76,6 +77,18 @@ class JobOptions(SettingsOptions):
         runtime = {} if self.runtime is None else parse_mapping(self.runtime, "--runtime")
         runtime |= {} if self.device is None else {"device": self.device}
         return read_job_settings(job, self.config, self.settings, runtime, self.variant, method)
+
+    @contextmanager
+    def training(self, job: str, method: str | None = None) -> Iterator[RunSettings]:
+        """Give the settings of a training, while it holds the lease of a GPU.
+
+        PyTorch must be imported inside, not before.
+        """
+        from genifer.runtime.gpu_lease import leased_gpu
+
+        run = self.load(job, method)
+        with leased_gpu(run.runtime):
+            yield run
 
 
 def shared_options(function: Callable[..., None]) -> Callable[..., None]:

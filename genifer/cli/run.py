@@ -15,13 +15,16 @@ from genifer.errors import GeniferError
 def check(
     options: o.JobOptions,
     elsewhere: Annotated[bool, o.option("--elsewhere", "Jobs run on other machines.")] = False,
+    gpus: Annotated[
+        int | None, o.option("--gpus", "Trainings that start at once: Snakemake's --resources gpu=N.")
+    ] = None,
 ) -> None:
     """Check settings, data and device before a run."""
     from genifer.job_input import read_run_settings
     from genifer.monitor.preflight import check_run
 
     run = read_run_settings(options.config, options.settings)
-    check_run(run, options.device or run.runtime.device, elsewhere)
+    check_run(run, options.device or run.runtime.device, elsewhere, gpus)
 
 
 def doctor(

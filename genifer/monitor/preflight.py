@@ -11,30 +11,33 @@ from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
 from genifer.published import fitting, read_published
 from genifer.runtime.durations import duration
+from genifer.runtime.gpus import visible_gpus
 from genifer.runtime.tracking import PACKAGES, missing_packages
 from genifer.settings import IMAGENET_WEIGHTS
 
 log = logging.getLogger(__name__)
 
 
-def check_run(settings: RunSettings, device_name: str, elsewhere: bool) -> None:
+def check_run(settings: RunSettings, device_name: str, elsewhere: bool, gpus: int | None = None) -> None:
     """Raise a `GeniferError` if something would stop a run.
 
     Args:
         elsewhere: jobs run on other machines, so this one's device does not matter.
+        gpus: trainings that start at once, which is Snakemake's resource gpu; None without a limit.
     """
     if elsewhere:
         check_given_files(settings)
         check_trackers(settings)
     else:
-        preflight(settings, device_name)
+        preflight(settings, device_name, gpus)
 
 
-def preflight(settings: RunSettings, device_name: str) -> None:
+def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) -> None:
     """Check a run before it starts.
 
     Args:
         device_name: auto, cpu or cuda.
+        gpus: trainings that start at once; None without a limit.
 
     Raises:
         GeniferError: something would stop the run, or it would take too long on this CPU.
@@ -49,6 +52,7 @@ def preflight(settings: RunSettings, device_name: str) -> None:
     from genifer.monitor.estimate import training_hours
     from genifer.runtime.device import pick_device
 
+    reserved = check_gpus(settings, gpus)
     device = pick_device(device_name)
     if device.type == "cpu":
         hours = training_hours(settings, device)
@@ -56,6 +60,31 @@ def preflight(settings: RunSettings, device_name: str) -> None:
         refuse_cpu(settings, hours)
     else:
         log.info("run %s: on %s", settings.run, torch.cuda.get_device_name())
+        if not reserved:
+            log.warning(
+                "nvidia-smi lists no GPU here, so trainings cannot reserve one: all that run at once compute "
+                "on the first GPU"
+            )
+
+
+def check_gpus(settings: RunSettings, at_once: int | None) -> bool:
+    """Warn of GPUs that do not work, and of more trainings at once than GPUs can take.
+
+    Returns:
+        Whether there are GPUs that trainings can reserve.
+    """
+    gpus, problems = visible_gpus()
+    for problem in problems:
+        log.warning(problem)
+    each = settings.runtime.jobs_per_gpu
+    possible = len(gpus) * each
+    if gpus and at_once is not None and at_once > possible:
+        log.warning(
+            "--resources gpu=%d: %d at a time can train on %s with runtime.jobs_per_gpu: %d; the others "
+            "wait. Lower it to gpu=%d, or raise runtime.jobs_per_gpu (docs/run-on-a-cluster.md)",
+            *(at_once, possible, ", ".join(map(str, gpus)), each, possible),
+        )
+    return bool(gpus)
 
 
 def refuse_cpu(settings: RunSettings, hours: float) -> None:

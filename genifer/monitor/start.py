@@ -8,17 +8,20 @@ import sys
 from genifer.config import RunSettings
 
 
-def check_elsewhere(run: RunSettings, *, elsewhere: bool) -> bool:
+def check_elsewhere(run: RunSettings, *, elsewhere: bool, gpus: int | None = None) -> bool:
     """Check data, device and time of a run, in a process of its own that may import PyTorch.
 
     Args:
         elsewhere: jobs run on other machines, so this one's device does not matter.
+        gpus: that Snakemake has; None without a limit.
 
     Returns:
         Whether the run may start; if not, a message has said why.
     """
     command = [sys.executable, "-m", "genifer", "check", "--settings", run.model_dump_json()]
-    return subprocess.run([*command, *(["--elsewhere"] if elsewhere else [])], check=False).returncode == 0
+    command += ["--elsewhere"] if elsewhere else []
+    command += [f"--gpus={gpus}"] if gpus is not None else []
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def trainings_at_once(run: RunSettings, cores: int | None, gpus: int | None) -> int:

@@ -112,7 +112,8 @@ def _random_state() -> dict[str, Any]:
 def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # The file may be of a process that saw more GPUs; a training computes on the first.
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     random.setstate(state["python"])
     name, keys, *position = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *position))

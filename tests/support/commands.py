@@ -32,8 +32,9 @@ TINY: dict[str, Any] = {
     "abd": {"inversion_steps": 2, "inversion_batch_size": 8},
     "rdfcil": {"inversion_steps": 2, "inversion_batch_size": 8},
     "plots": {"replay_images_per_class": 2, "dpi": 50},
-    # Threads of several processes would wait for each other; auto may choose another precision elsewhere.
-    "runtime": {"threads": 1, "precision": "fp32"},
+    # Threads of several processes would wait for each other, as would tests that run at once for one GPU;
+    # auto may choose another precision elsewhere.
+    "runtime": {"threads": 1, "precision": "fp32", "jobs_per_gpu": 16},
 }
 """A run on the digits that takes no time and learns nothing."""
 

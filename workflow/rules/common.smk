@@ -82,11 +82,12 @@ def drawn(pictures):
 
 def start_run():
     """Before the first job: what would stop the run stops it now."""
-    if not check_elsewhere(RUN, elsewhere=workflow.non_local_exec):
+    limit = workflow.global_resources.get("gpu")
+    gpus = limit and limit.value
+    if not check_elsewhere(RUN, elsewhere=workflow.non_local_exec, gpus=gpus):
         raise WorkflowError("The run was not started, for the reason above.")
-    gpus = workflow.global_resources.get("gpu")
     cores = workflow.global_resources["_cores"].value
-    write_plan(LAYOUT, trainings_at_once(RUN, cores, gpus and gpus.value))
+    write_plan(LAYOUT, trainings_at_once(RUN, cores, gpus))
 
 
 def end_run(succeeded):

@@ -1,0 +1,221 @@
+"""One GPU for each training: a lease, by file lock, that ends with the process.
+
+A training holds an exclusive ``flock`` on one of the slots of its GPU. The kernel releases the lock however
+the process ends, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`:
+another user can lock them without being able to change them, and systemd-tmpfiles, which removes old files,
+skips locked folders. `FOLDER` is in ``/tmp`` and not in ``TMPDIR``, because all users of the machine must use
+the same, and it must not lie on a shared file system. A GPU has the same slots whatever its number in
+``CUDA_VISIBLE_DEVICES``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genifer.errors import GeniferError
+from genifer.runtime.gpus import VISIBLE, Gpu, listed_gpus, visible_gpus
+
+if TYPE_CHECKING:
+    from genifer.config import RuntimeSettings
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("/tmp/genifer-gpus")
+SECONDS_BETWEEN_TRIES = 1.0
+SECONDS_UNTIL_MESSAGE = 5.0
+
+
+@contextlib.contextmanager
+def leased_gpu(runtime: RuntimeSettings) -> Iterator[None]:
+    """Let this process see one GPU, which no more than ``runtime.jobs_per_gpu`` trainings share; wait for it.
+
+    To be entered before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES`` only once. Nothing
+    happens with ``runtime.device: cpu``, or where no GPU is found.
+
+    Raises:
+        GeniferError: with ``runtime.device: cuda`` no GPU works, the GPU has fallen out during the training,
+            or `FOLDER` cannot be used.
+    """
+    lease = None if runtime.device == "cpu" else _wait_for_lease(runtime.device, runtime.jobs_per_gpu)
+    if lease is None:
+        yield
+        return
+    log.info("reserved %s", lease.gpu)
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = lease.gpu.uuid
+    try:
+        yield
+    except RuntimeError as error:
+        _explain_lost_gpu(lease.gpu, error)
+        raise
+    finally:
+        if before is None:
+            del os.environ[VISIBLE]
+        else:
+            os.environ[VISIBLE] = before
+        lease.release()
+
+
+def _wait_for_lease(device: str, limit: int) -> Lease | None:
+    """A lease of a GPU that this process may use; None if there is no GPU."""
+    began = time.monotonic()
+    told: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            log.warning(message)
+
+    while True:
+        gpus, problems = visible_gpus()  # asked anew, because a GPU may have fallen out
+        if not gpus and problems and device == "cuda":
+            raise GeniferError(
+                f"runtime.device: cuda, but no GPU works here. {'; '.join(problems)}. Repair it, or name "
+                f"others in {VISIBLE}"
+            )
+        for problem in problems:
+            tell(problem)
+        if not gpus:
+            return None
+        lease = take_lease(gpus, limit)
+        if lease is not None:
+            return lease
+        if time.monotonic() - began > SECONDS_UNTIL_MESSAGE:
+            tell(
+                f"waits for a GPU. Trainings use {', '.join(map(str, gpus))}, and runtime.jobs_per_gpu: "
+                f"{limit} allows no more. To share GPUs, raise runtime.jobs_per_gpu in all runs; to start "
+                f"fewer trainings at once: snakemake --resources gpu={len(gpus) * limit}"
+            )
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def _explain_lost_gpu(gpu: Gpu, error: RuntimeError) -> None:
+    """Raise a `GeniferError` if the GPU is not there any more."""
+    listed, problems = listed_gpus()
+    if gpu.index and gpu.uuid not in {other.uuid for other in listed}:
+        raise GeniferError(
+            f"{gpu} has fallen out: nvidia-smi does not list it any more. "
+            f"{'; '.join([str(error).splitlines()[0], *problems])}. Run the same command again: the training "
+            "resumes on another GPU, or on this one after a restart of the machine"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A GPU that this process may compute on until it releases it or ends.
+
+    Attributes:
+        descriptor: of the open slot, which holds the lock.
+    """
+
+    gpu: Gpu
+    descriptor: int
+
+    def release(self) -> None:
+        if self.descriptor in _descriptors:
+            _descriptors.remove(self.descriptor)
+            os.close(self.descriptor)
+
+
+def take_lease(gpus: Sequence[Gpu], limit: int) -> Lease | None:
+    """Take the GPU with the fewest trainings, if one has less than allowed.
+
+    Args:
+        limit: trainings that may share a GPU. Of several limits on one GPU, the lowest counts.
+
+    Raises:
+        GeniferError: `FOLDER` cannot be used.
+    """
+    try:
+        lock = _locked(FOLDER, 0o1777, wait=True)  # one process chooses at a time
+        assert lock is not None
+        try:
+            limits = {gpu: _limits_of_holders(gpu) for gpu in gpus}
+            free = [gpu for gpu in gpus if len(limits[gpu]) < min([limit, *limits[gpu]])]
+            if not free:
+                return None
+            gpu = min(free, key=lambda gpu: len(limits[gpu]))
+            slots = (_locked(_slot(gpu, limit, number), 0o755) for number in range(limit))
+            descriptor = next((descriptor for descriptor in slots if descriptor is not None), None)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise GeniferError(
+            f"{error.filename or FOLDER}: a GPU cannot be reserved there ({error.strerror}). Make {FOLDER} a "
+            f"folder that all users can write (chmod 1777), on a disk of this machine"
+        ) from error
+    if descriptor is None:  # what clears /tmp looks at it
+        return None
+    _descriptors.add(descriptor)
+    return Lease(gpu, descriptor)
+
+
+def _slot(gpu: Gpu, limit: int | str, number: int | str) -> Path:
+    return FOLDER / f"{gpu.uuid.replace('/', '_')}.{limit}.{number}"
+
+
+def _limits_of_holders(gpu: Gpu) -> list[int]:
+    """For each training on a GPU, how many it allows there."""
+    limits = []
+    for slot in FOLDER.glob(_slot(gpu, "*", "*").name):
+        descriptor = _locked(slot, 0o755)
+        if descriptor is None:
+            limits.append(int(slot.name.split(".")[-2]))
+        else:
+            os.close(descriptor)
+    return limits
+
+
+def _locked(folder: Path, mode: int, *, wait: bool = False) -> int | None:
+    """Make a folder and lock it; return the open descriptor, None if another process has the lock."""
+    while True:
+        _make(folder, mode)
+        descriptor = None
+        try:
+            # Not inherited by programs that this process starts.
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(folder.stat(), os.fstat(descriptor)):
+                locked, descriptor = descriptor, None
+                return locked
+        except BlockingIOError:
+            return None
+        except FileNotFoundError:
+            pass  # removed in between by what clears /tmp
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """Make a folder with exactly this mode, for other users, too."""
+    if not folder.exists():
+        before = os.umask(0)
+        try:
+            folder.mkdir(mode)
+        except FileExistsError:
+            pass
+        finally:
+            os.umask(before)
+
+
+_descriptors: set[int] = set()
+"""Of this process's leases."""
+
+
+def _forget_leases() -> None:
+    """A forked process has a copy of each descriptor, which would hold the lock when its parent has ended."""
+    for descriptor in _descriptors:
+        os.close(descriptor)
+    _descriptors.clear()
+
+
+os.register_at_fork(after_in_child=_forget_leases)
