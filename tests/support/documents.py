@@ -111,6 +111,12 @@ def given_files(document: Document) -> dict[str, str]:
     return found
 
 
+def written_files(document: Document) -> dict[str, str]:
+    """Files in folders of the reader: blocks that start with a comment such as `# workflow/Snakefile`."""
+    blocks = (re.match(r"# (\w+(?:/[\w.]+)+)\n", block.text) for block in document.blocks)
+    return {name[1]: name.string for name in blocks if name}
+
+
 def anchors(document: Document) -> set[str]:
     """The anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", document.prose, re.MULTILINE)

@@ -2,10 +2,26 @@
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-# The code of this checkout, as in the jobs, also where another one is installed.
-sys.path.insert(0, str(Path(workflow.basedir).parent))
+from snakemake.exceptions import WorkflowError
+
+# The code of this checkout, here and in the jobs, also where another one is installed or where another workflow uses
+# this one as a module. Rules that come from a git host have no checkout: they need the package to be installed.
+CHECKOUT = Path(str(workflow.current_basedir)).resolve().parent.parent
+if (CHECKOUT / "genifer").is_dir():
+    packages = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(CHECKOUT) not in packages:
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(CHECKOUT), *filter(None, packages)]
+        )
+    sys.path.insert(0, str(CHECKOUT))
+elif find_spec("genifer") is None:
+    raise WorkflowError(
+        f"The package genifer is not installed in {sys.prefix}; install the version whose rules are used: "
+        "pip install git+https://..., with the repository and the tag of the module"
+    )
 
 from genifer.errors import GeniferError
 from genifer.layout import Layout
@@ -13,8 +29,17 @@ from genifer.monitor.start import check_elsewhere, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
-from snakemake.exceptions import WorkflowError
 
+paths = workflow.modifier.path_modifier
+if paths.prefix or paths.modifies_prefixes:
+    raise WorkflowError(
+        "prefix and replace_prefix of a module would not reach the paths in genifer's commands, so they are not "
+        "allowed. The setting 'run' names the folder of the results; rules get other names with: "
+        "use rule * from ... as my_*"
+    )
+
+# Of an earlier "use rule" from the same module.
+config.pop("captions", None)
 try:
     LAYOUT = Layout(parse_settings(config, source="settings"))
     if workflow.is_main_process:
@@ -24,8 +49,9 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 RUN = LAYOUT.settings
-# In a grid's report the run comes first, because all runs have the same plots.
-IN_GRID = Path(workflow.main_snakefile).name == "grid.smk"
+# Whether another workflow uses this one as a module, as the grid does. In its report the run comes first, because all
+# runs have the same plots.
+IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
 
@@ -68,8 +94,8 @@ def shown(picture, path):
     return report(
         path,
         caption=f"../report/{picture.caption}.rst",
-        category=RUN.run if IN_GRID else picture.category,
-        subcategory=picture.category if IN_GRID else None,
+        category=RUN.run if IN_MODULE else picture.category,
+        subcategory=picture.category if IN_MODULE else None,
         labels=picture.labels,
     )
 
