@@ -10,12 +10,8 @@ from snakemake.exceptions import WorkflowError
 # The code of this checkout, here and in the jobs, also where another one is installed or where another workflow uses
 # this one as a module. Rules that come from a git host have no checkout: they need the package to be installed.
 CHECKOUT = Path(str(workflow.current_basedir)).resolve().parent.parent
-if (CHECKOUT / "genifer").is_dir():
-    packages = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(CHECKOUT) not in packages:
-        os.environ["PYTHONPATH"] = os.pathsep.join(
-            [str(CHECKOUT), *filter(None, packages)]
-        )
+HAS_CODE = (CHECKOUT / "genifer").is_dir()
+if HAS_CODE:
     sys.path.insert(0, str(CHECKOUT))
 elif find_spec("genifer") is None:
     raise WorkflowError(
@@ -29,6 +25,10 @@ from genifer.monitor.start import check_elsewhere, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
+from genifer.runtime.packages import import_first_from
+
+if HAS_CODE:
+    import_first_from(CHECKOUT)
 
 paths = workflow.modifier.path_modifier
 if paths.prefix or paths.modifies_prefixes:
