@@ -52,6 +52,9 @@ RUN = LAYOUT.settings
 # Whether another workflow uses this one as a module, as the grid does. In its report the run comes first, because all
 # runs have the same plots.
 IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
+# Jobs get copies of files that lie in a storage, so options name what the rule's input is. Else they do not, because
+# Snakemake records no params that are made from inputs, and would take those of recorded runs for changed.
+IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
 
@@ -76,7 +79,17 @@ wildcard_constraints:
 
 def files_of(job):
     """Input function: the files that a job needs."""
-    return lambda wildcards: LAYOUT.job(job, **wildcards).inputs
+    return lambda wildcards: {
+        name: of_storage(paths)
+        for name, paths in LAYOUT.job(job, **wildcards).inputs.items()
+    }
+
+
+def of_storage(paths):
+    """Paths, of which those that no rule makes are read where they are, also if results lie in a storage."""
+    if isinstance(paths, list):
+        return [of_storage(path) for path in paths]
+    return paths if paths.startswith("results/") else local(paths)
 
 
 def settings_of(job):
@@ -86,7 +99,11 @@ def settings_of(job):
 
 def checkpoints_of(job):
     """Params function: the options of a training that name checkpoints."""
-    return lambda wildcards: LAYOUT.job(job, **wildcards).checkpoint_options
+    if IN_STORAGE:
+        return lambda wildcards, input: LAYOUT.job(job, **wildcards).checkpoint_options(
+            dict(input.items())
+        )
+    return lambda wildcards: LAYOUT.job(job, **wildcards).checkpoint_options()
 
 
 def shown(picture, path):
