@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def run(folder: Path, storage: list[str], methods: list[str]) -> str:
     """Run the tiny run with its results in a storage."""
     run_file = write_run_file(folder, methods=methods)
-    done = call(["snakemake", "--configfile", run_file, *storage], folder)
+    done = call(["snakemake", "--configfile", run_file, *storage], folder, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
