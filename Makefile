@@ -17,6 +17,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Runs use the active environment if genifer is installed in it, such as one from environment.yml. Else they use .venv,
+# as the targets for development always do.
+ACTIVE := $(wildcard $(VIRTUAL_ENV:%=%/bin/genifer) $(CONDA_PREFIX:%=%/bin/genifer))
+ACTIVE := $(patsubst %/,%,$(dir $(firstword $(filter-out $(CURDIR)/$(BIN)/genifer,$(ACTIVE)))))
+READY := $(if $(ACTIVE),,$(INSTALLED))
+IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
@@ -31,17 +37,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: $(INSTALLED)
-	$(RUN) snakemake --configfile config/quickstart.yaml
-	@$(RUN) genifer summary --config config/quickstart.yaml
+demo: $(READY)
+	$(IN_ENV) snakemake --configfile config/quickstart.yaml
+	@$(IN_ENV) genifer summary --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml
-record: $(INSTALLED)
-	$(RUN) genifer record --config $(CONFIG)
+record: $(READY)
+	$(IN_ENV) genifer record --config $(CONFIG)
 
 REPORT ?= results/quickstart/report.html
-report: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) --report $(REPORT)
+report: $(READY)
+	$(IN_ENV) snakemake --configfile $(CONFIG) --report $(REPORT)
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
@@ -65,22 +71,22 @@ format: $(INSTALLED)
 	$(RUN) ruff check --fix genifer tests docs
 	$(RUN) snakefmt workflow
 
-compare: $(INSTALLED)
-	$(RUN) snakemake --configfile config/quickstart.yaml config/compare.yaml
-	$(RUN) genifer compare compare
+compare: $(READY)
+	$(IN_ENV) snakemake --configfile config/quickstart.yaml config/compare.yaml
+	$(IN_ENV) genifer compare compare
 
-budgets: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/budgets.yaml
+budgets: $(READY)
+	$(IN_ENV) snakemake --configfile $(CONFIG) config/budgets.yaml
 
-ablations: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/ablations/cpu-options.yaml
+ablations: $(READY)
+	$(IN_ENV) snakemake --configfile $(CONFIG) config/ablations/cpu-options.yaml
 
 # The run is named after both files, so that the ablation of another run file does not replace its results.
 NAME ?= matching-stage
 ABLATION = $(NAME)-$(basename $(notdir $(CONFIG)))
-ablation: $(INSTALLED)
-	$(RUN) snakemake --configfile $(CONFIG) config/ablations/$(NAME).yaml --config run=$(ABLATION)
-	$(RUN) genifer compare $(ABLATION) --output comparison/$(ABLATION)
+ablation: $(READY)
+	$(IN_ENV) snakemake --configfile $(CONFIG) config/ablations/$(NAME).yaml --config run=$(ABLATION)
+	$(IN_ENV) genifer compare $(ABLATION) --output comparison/$(ABLATION)
 
 pictures: demo chart
 	mkdir -p docs/images

@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="record the results of jobs whose version was raised",
     )
+    parser.addoption(
+        "--write-environment", action="store_true", help="write the versions in environment.yml anew"
+    )
     parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
     parser.addoption(
         "--write-tables", action="store_true", help="write the documents' tables of results anew"

@@ -47,7 +47,10 @@ FORMS: list[tuple[str, str | None, str]] = [
     # run in a clone whose quickstart is the tiny run of support/commands.py, finished and recorded by DVC.
     #
     # The environment
-    (r"conda (env create|activate) .*", NOT_RUN, "a download; tests compare environment.yml with pyproject.toml"),
+    (r"conda (env create|activate) .*", NOT_RUN, "a download; tests compare environment.yml with constraints.txt"),
+    (r"(docker|apptainer) .*", NOT_RUN, "a download; tests lint the definitions"),
+    (r"snakedeploy .*", NOT_RUN, "a download; tests run what it writes"),
+    (r"PIP_EXTRA_INDEX_URL=\S+ make demo", "make --dry-run demo", "an installation"),
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
     (r"make (test|test-slow|test-gpu|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
@@ -107,6 +110,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     # Other
     (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that exist"),
     (r"pytest tests/test_documents\.py", f"{SAME} -m 'not slow'", "this test is one of the others"),
+    (r"pytest tests/test_environments\.py.*", "pytest -q tests/test_environments.py", "it would write a file of the clone"),
     (r"pytest tests/methods/test_contract\.py", f"{SAME} --collect-only --quiet", "the other tests include it"),
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),

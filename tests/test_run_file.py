@@ -174,34 +174,6 @@ def test_on_and_off_are_words_here() -> None:
     assert parse_settings(yaml.safe_load("runtime: {compile: off}"), "test").runtime.compile == "off"
 
 
-def test_environment_yml_agrees_with_pyproject() -> None:
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert environment["name"] == "genifer"
-    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    assert sorted(pip) == sorted(project["dependencies"])
-    assert f"python{project['requires-python']}" in environment["dependencies"]
-
-
-def test_constraints_lie_within_pyproject() -> None:
-    import tomllib
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        if not line.startswith("#"):
-            name, _, version = line.partition("==")
-            pinned[canonicalize_name(name)] = version
-    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
-        requirement = Requirement(text)
-        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
-
-
 def test_an_unknown_key_that_looks_like_a_type_is_named() -> None:
     with pytest.raises(GeniferError, match=r"test: list\[int\] does not exist"):
         parse_settings({"list[int]": 1}, "test")

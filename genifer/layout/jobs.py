@@ -66,12 +66,16 @@ class PlannedJob:
         """Whether it is a training, and not a checkpoint from elsewhere or an evaluation."""
         return "metrics" in self.outputs
 
-    @property
-    def checkpoint_options(self) -> list[str]:
-        """Options of the command line that name the checkpoints it needs."""
+    def checkpoint_options(self, copies: Mapping[str, object] | None = None) -> list[str]:
+        """Options of the command line that name the checkpoints it needs.
+
+        Args:
+            copies: its inputs where they lie while it runs, if these are copies of files in a storage.
+        """
+        files = copies or self.inputs
         options = ("classifier", "gan", "old_classifier", "old_gan", "judge", "pretrained")
         names = [name for name in options if name in self.inputs]
-        return [text for name in names for text in (f"--{name.replace('_', '-')}", str(self.inputs[name]))]
+        return [text for name in names for text in (f"--{name.replace('_', '-')}", str(files[name]))]
 
     def settings_json(self) -> str:
         """The settings that it depends on, with its version, as the workflow passes them."""

@@ -226,8 +226,10 @@ def test_pretrained_weights_are_an_input_of_the_first_training(tmp_path: Path, p
         "new": None,
         "own": f"{downloads}/resnet18-f37072fd.pth",
     }
-    assert by_label["genifer"][0].checkpoint_options == ["--pretrained", files["genifer"]]
-    assert by_label["new"][0].checkpoint_options == []
+    first = by_label["genifer"][0]
+    assert first.checkpoint_options() == ["--pretrained", files["genifer"]]
+    assert first.checkpoint_options(dict(first.inputs) | {"pretrained": "copy"}) == ["--pretrained", "copy"]
+    assert by_label["new"][0].checkpoint_options() == []
     assert by_label["own"][0].name == "train_own"
     assert not any("pretrained" in classifiers[1].inputs for classifiers in by_label.values())
     assert planned.downloaded_weights == {"resnet18": files["genifer"], "resnet34": files["deeper"]}

@@ -17,6 +17,9 @@ TOOLS = (
     "make",
     "pip",
     "conda",
+    "docker",
+    "apptainer",
+    "snakedeploy",
     "git",
     "pytest",
     "tensorboard",
@@ -109,6 +112,12 @@ def given_files(document: Document) -> dict[str, str]:
         if block.language in ("yaml", "python") and name:
             found[name[1]] = block.text
     return found
+
+
+def written_files(document: Document) -> dict[str, str]:
+    """Files in folders of the reader: blocks that start with a comment such as `# workflow/Snakefile`."""
+    blocks = (re.match(r"# (\w+(?:/[\w.]+)+)\n", block.text) for block in document.blocks)
+    return {name[1]: name.string for name in blocks if name}
 
 
 def anchors(document: Document) -> set[str]:

@@ -117,6 +117,30 @@ def test_where_a_job_computes_changes_nothing(finished: Path) -> None:
     assert planned(finished, write_run_file(finished, runtime=runtime)) == set()
 
 
+CONDA = """#!/bin/sh
+case "$*" in
+    "info --json") echo '{"conda_prefix": "/opt/conda", "platform": "linux-64"}' ;;
+    --version) echo "conda 25.9.0" ;;
+    "config --get channel_priority --json") echo '{"get": {"channel_priority": "strict"}}' ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_the_software_environment_changes_nothing(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --sdm conda, here with a stand-in for conda, results from another environment stay valid."""
+    (tmp_path / "conda").write_text(CONDA)
+    (tmp_path / "conda").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    run_file = write_run_file(finished)
+    done = call(["snakemake", "--dry-run", "--sdm", "conda", "--configfile", run_file], finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "environment environment.yml will be created" in done.stdout
+    assert "Nothing to be done" in done.stdout
+
+
 def test_published_figures_draw_plots_and_train_nothing(finished: Path) -> None:
     figure = ["A method", "digits", "4 + 2 x 3", "final_accuracy", "", "50", "A paper"]
     write_published(finished / "published.csv", figure)

@@ -2,10 +2,22 @@
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-# The code of this checkout, as in the jobs, also where another one is installed.
-sys.path.insert(0, str(Path(workflow.basedir).parent))
+from snakemake.exceptions import WorkflowError
+
+# The code of this checkout, here and in the jobs, also where another one is installed or where another workflow uses
+# this one as a module. Rules that come from a git host have no checkout: they need the package to be installed.
+CHECKOUT = Path(str(workflow.current_basedir)).resolve().parent.parent
+HAS_CODE = (CHECKOUT / "genifer").is_dir()
+if HAS_CODE:
+    sys.path.insert(0, str(CHECKOUT))
+elif find_spec("genifer") is None:
+    raise WorkflowError(
+        f"The package genifer is not installed in {sys.prefix}; install the version whose rules are used: "
+        "pip install git+https://..., with the repository and the tag of the module"
+    )
 
 from genifer.errors import GeniferError
 from genifer.layout import Layout
@@ -13,8 +25,21 @@ from genifer.monitor.start import check_elsewhere, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
-from snakemake.exceptions import WorkflowError
+from genifer.runtime.packages import import_first_from
 
+if HAS_CODE:
+    import_first_from(CHECKOUT)
+
+paths = workflow.modifier.path_modifier
+if paths.prefix or paths.modifies_prefixes:
+    raise WorkflowError(
+        "prefix and replace_prefix of a module would not reach the paths in genifer's commands, so they are not "
+        "allowed. The setting 'run' names the folder of the results; rules get other names with: "
+        "use rule * from ... as my_*"
+    )
+
+# Of an earlier "use rule" from the same module.
+config.pop("captions", None)
 try:
     LAYOUT = Layout(parse_settings(config, source="settings"))
     if workflow.is_main_process:
@@ -24,8 +49,12 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 RUN = LAYOUT.settings
-# In a grid's report the run comes first, because all runs have the same plots.
-IN_GRID = Path(workflow.main_snakefile).name == "grid.smk"
+# Whether another workflow uses this one as a module, as the grid does. In its report the run comes first, because all
+# runs have the same plots.
+IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
+# Jobs get copies of files that lie in a storage, so options name what the rule's input is. Else they do not, because
+# Snakemake records no params that are made from inputs, and would take those of recorded runs for changed.
+IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
 
@@ -50,7 +79,17 @@ wildcard_constraints:
 
 def files_of(job):
     """Input function: the files that a job needs."""
-    return lambda wildcards: LAYOUT.job(job, **wildcards).inputs
+    return lambda wildcards: {
+        name: of_storage(paths)
+        for name, paths in LAYOUT.job(job, **wildcards).inputs.items()
+    }
+
+
+def of_storage(paths):
+    """Paths, of which those that no rule makes are read where they are, also if results lie in a storage."""
+    if isinstance(paths, list):
+        return [of_storage(path) for path in paths]
+    return paths if paths.startswith("results/") else local(paths)
 
 
 def settings_of(job):
@@ -60,7 +99,11 @@ def settings_of(job):
 
 def checkpoints_of(job):
     """Params function: the options of a training that name checkpoints."""
-    return lambda wildcards: LAYOUT.job(job, **wildcards).checkpoint_options
+    if IN_STORAGE:
+        return lambda wildcards, input: LAYOUT.job(job, **wildcards).checkpoint_options(
+            dict(input.items())
+        )
+    return lambda wildcards: LAYOUT.job(job, **wildcards).checkpoint_options()
 
 
 def shown(picture, path):
@@ -68,8 +111,8 @@ def shown(picture, path):
     return report(
         path,
         caption=f"../report/{picture.caption}.rst",
-        category=RUN.run if IN_GRID else picture.category,
-        subcategory=picture.category if IN_GRID else None,
+        category=RUN.run if IN_MODULE else picture.category,
+        subcategory=picture.category if IN_MODULE else None,
         labels=picture.labels,
     )
 

@@ -52,10 +52,19 @@ for architecture, weights in LAYOUT.downloaded_weights.items():
             """
 
 
+def archive_option():
+    """Params: the option that names a downloaded archive."""
+    if not LAYOUT.downloaded:
+        return []
+    if IN_STORAGE:
+        return lambda wildcards, input: ["--archive", str(input.archive)]
+    return ["--archive", LAYOUT.downloaded]
+
+
 rule prepare_data:
     """Split the data set into tasks; once, or for each seed where the class order is drawn from it."""
     input:
-        archive=LAYOUT.archive,
+        archive=of_storage(LAYOUT.archive),
     output:
         LAYOUT.prepared_for("{seed}"),
     log:
@@ -71,7 +80,7 @@ rule prepare_data:
             "prepare_data", wildcards.get("seed")
         ),
         folder=subpath(output[0], parent=True),
-        archive=["--archive", LAYOUT.downloaded] if LAYOUT.downloaded else [],
+        archive=archive_option(),
     shell:
         """
         python -m genifer --log {log:q} prepare-data {params.archive:q} \
