@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="record the results of jobs whose version was raised",
     )
+    parser.addoption("--cluster", action="store_true", help="run the tests that start a Slurm of their own")
     parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
     parser.addoption(
         "--write-tables", action="store_true", help="write the documents' tables of results anew"

@@ -49,7 +49,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     # The environment
     (r"conda (env create|activate) .*", NOT_RUN, "a download; tests compare environment.yml with pyproject.toml"),
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
-    (r"make (test|test-slow|test-gpu|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
+    (r"make (test|test-slow|test-gpu|test-cluster|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),

@@ -14,7 +14,7 @@ from genifer.errors import GeniferError
 from genifer.runtime.files import atomic_write
 
 FACTOR = 2.0
-"""A limit is so many times the estimate: nodes differ, and it counts steps only, not what a method prepares."""
+"""A limit is so many times the estimate: nodes differ, and methods may prepare a task."""
 START_MINUTES = 10
 """Time to start PyTorch from a shared file system, and to compile."""
 

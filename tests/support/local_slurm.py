@@ -15,14 +15,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-COMMANDS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct")
+COMMANDS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "srun", "sacct")
 PARTITIONS = {"gpu": {"gpu1": 2, "gpu2": 2}, "cpu": {"cpu1": 0}}
 """Nodes of each partition, with their GPUs."""
 ACCOUNT = "lab"
@@ -61,6 +61,7 @@ AccountingStoragePort={slurmdbd_port}
 AccountingStoragePass={folder}/munge/socket
 AccountingStorageTRES=gres/gpu
 AccountingStorageEnforce=associations
+AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 SlurmdParameters=config_overrides
 """
@@ -145,20 +146,21 @@ class LocalSlurm:
 
     def lose_node(self, node: str) -> None:
         """What a power cut does: SIGKILL for a node's slurmd and for everything that it has started."""
-        lost = [process for process in self.processes() if _node(process) == node]
-        for process in [psutil.Process(self.daemons[f"slurmd-{node}"].pid), *lost]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill([psutil.Process(self.daemons[f"slurmd-{node}"].pid), *self.processes(SLURMD_NODENAME=node)])
         self.daemons[f"slurmd-{node}"].wait()
 
-    def processes(self) -> list[psutil.Process]:
-        """Daemons, steps and jobs of this Slurm, and commands that were started with its environment."""
-        conf, found = self.environment["SLURM_CONF"], []
+    def processes(self, **variables: str) -> list[psutil.Process]:
+        """Everything that runs with the environment of this Slurm; slurmstepd, which has none, goes first."""
+        variables = {"SLURM_CONF": self.environment["SLURM_CONF"]} | variables
+        steps, others = set(), []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get("SLURM_CONF") == conf:
-                    found.append(process)
-        return found
+                if process.pid != os.getpid() and variables.items() <= process.environ().items():
+                    others.append(process)
+                    parent = process.parent()
+                    if parent is not None and parent.name() == "slurmstepd":
+                        steps.add(parent)
+        return [*steps, *others]
 
     def stop(self) -> None:
         """End all daemons and jobs, whatever state they are in."""
@@ -168,13 +170,17 @@ class LocalSlurm:
                 with suppress(subprocess.TimeoutExpired):
                     self.daemons[name].wait(timeout=10)
         left = self.processes()
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill(left)
         psutil.wait_procs(left, timeout=10)
         for daemon in self.daemons.values():
             daemon.kill()
             daemon.wait()
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager
@@ -184,7 +190,7 @@ def local_slurm() -> Iterator[LocalSlurm]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))},
-        "PATH": _path(),
+        "PATH": f"{folder}/bin{os.pathsep}{_path()}",
         "SLURM_CONF": str(folder / "slurm.conf"),
         "MYSQL_UNIX_PORT": str(folder / "mariadb" / "socket"),
     }
@@ -235,8 +241,12 @@ def _start(slurm: LocalSlurm) -> None:
 
 
 def _write_configuration(folder: Path) -> None:
-    for name in ("munge", "mariadb", "state", "log"):
+    for name in ("munge", "mariadb", "state", "log", "bin"):
         (folder / name).mkdir()
+    # Snakemake's plugin removes SLURM_CONF for srun, because a cluster has its configuration in /etc.
+    srun = folder / "bin" / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
     (folder / "mariadb").chmod(0o700)
     (folder / "munge" / "key").write_bytes(os.urandom(128))
     (folder / "munge" / "key").chmod(0o600)
@@ -276,13 +286,6 @@ def _free_ports(count: int) -> list[int]:
 
 def _path() -> str:
     return f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
-
-
-def _node(process: psutil.Process) -> str:
-    try:
-        return process.environ().get("SLURMD_NODENAME", "")
-    except psutil.Error:
-        return ""
 
 
 def _die_with_parent() -> None:
