@@ -58,6 +58,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
     (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
+    (r"(?:srun .*)?genifer doctor (--config config/grid\.yaml )?--device cuda (--write-limits .*)", "genifer doctor --config config/quickstart.yaml --device cpu \\2", "the same; there is no GPU"),
+    (r"genifer doctor --write-limits( FILE)?", NOT_RUN, NAMED),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
     (r"genifer bench --against", NOT_RUN, NAMED),
     (r"genifer bench (\w+) (.*)--against .*", "genifer bench \\1 --config config/quickstart.yaml --against . --steps 1 --repeats 1 --rounds 1", "the clone instead of another checkout"),
@@ -111,6 +113,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),
     (r"cp docs/examples/\w+\.py \.", SAME, ""),
+    (r"cp -r workflow/profiles/.*", SAME, ""),
+    (r"export SNAKEMAKE_PROFILE=.*", SAME, ""),
     (r"cd genifer", SAME, ""),
 ]  # fmt: skip
 

@@ -30,7 +30,9 @@ def test_the_site_has_keys_of_its_own() -> None:
 
 def test_git_ignores_the_site() -> None:
     assert call(["git", "check-ignore", "--quiet", "workflow/profiles/site/config.yaml"]).returncode == 0
-    assert call(["git", "check-ignore", "--quiet", "workflow/profiles/site.example/config.yaml"]).returncode == 1
+    assert (
+        call(["git", "check-ignore", "--quiet", "workflow/profiles/site.example/config.yaml"]).returncode == 1
+    )
 
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "grid.smk"])
