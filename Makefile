@@ -1,6 +1,7 @@
 # make demo       run the whole workflow on bundled digits: minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
 # make test-gpu   run the tests of trainings on a GPU
+# make test-cluster  run the workflow through a Slurm on this machine; as root it installs Slurm with apt-get
 # make lint       check formatting, linting and types; make format: fix what can be fixed
 # make settings   write config/config.yaml from the defaults of all settings
 # make compare    all methods on the bundled digits, five seeds, in one table and one figure
@@ -26,7 +27,7 @@ IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo compare record test test-slow test-gpu lint format settings pictures chart report
+.PHONY: demo compare record test test-slow test-gpu test-cluster lint format settings pictures chart report
 .PHONY: budgets ablation ablations tables
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -57,6 +58,10 @@ test-slow: $(INSTALLED)
 
 test-gpu: $(INSTALLED)
 	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods
+
+# Where Slurm cannot be installed, the reason is printed and nothing is run.
+test-cluster: $(INSTALLED)
+	@if tests/cluster/install.sh; then $(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster; fi
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check genifer tests docs

@@ -85,6 +85,21 @@ class Grid:
         return bool(self.layouts[run].downloaded) and self.layouts[run].downloaded in earlier
 
 
+def load_runs(path: Path) -> dict[str, RunSettings]:
+    """Read a run file, or the runs of a grid file.
+
+    Returns:
+        Settings by what the names of the run's rules begin with: nothing, or its name in a grid.
+
+    Raises:
+        GeniferError: the file cannot be read, or a setting is not allowed.
+    """
+    content = read_yaml(path)
+    if "axes" not in content:
+        return {"": parse_settings(content, str(path))}
+    return {f"{name}_": each.settings for name, each in parse_grid(content, str(path)).layouts.items()}
+
+
 def parse_grid(content: Mapping[str, Any], source: str) -> Grid:
     """Check a grid and combine its axes; later axes override earlier ones, and settings beside them all axes.
 

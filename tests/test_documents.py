@@ -52,7 +52,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakedeploy .*", NOT_RUN, "a download; tests run what it writes"),
     (r"PIP_EXTRA_INDEX_URL=\S+ make demo", "make --dry-run demo", "an installation"),
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
-    (r"make (test|test-slow|test-gpu|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
+    (r"make (test|test-slow|test-gpu|test-cluster|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
@@ -61,6 +61,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
     (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
+    (r"(?:srun .*)?genifer doctor (--config config/grid\.yaml )?--device cuda (--write-limits .*)", "genifer doctor --config config/quickstart.yaml --device cpu \\2", "the same; there is no GPU"),
+    (r"genifer doctor --write-limits( FILE)?", NOT_RUN, NAMED),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
     (r"genifer bench --against", NOT_RUN, NAMED),
     (r"genifer bench (\w+) (.*)--against .*", "genifer bench \\1 --config config/quickstart.yaml --against . --steps 1 --repeats 1 --rounds 1", "the clone instead of another checkout"),
@@ -115,6 +117,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),
     (r"cp docs/examples/\w+\.py \.", SAME, ""),
+    (r"cp -r workflow/profiles/.*", SAME, ""),
+    (r"export SNAKEMAKE_PROFILE=.*", SAME, ""),
     (r"cd genifer", SAME, ""),
 ]  # fmt: skip
 

@@ -28,17 +28,38 @@ def check(
 
 
 def doctor(
-    config: o.RunFile = Path("config/config.yaml"), device: o.Device = None, as_json: o.AsJson = False
+    config: o.RunFile = Path("config/config.yaml"),
+    device: o.Device = None,
+    as_json: o.AsJson = False,
+    write_limits: Annotated[
+        Path | None,
+        o.option("--write-limits", "Profile of Snakemake that gets the time limits of trainings."),
+    ] = None,
+    max_minutes: Annotated[int, o.option("--max-minutes", "Longest limit to write.", min=1)] = 1440,
 ) -> None:
-    """Check machine, data, disk and time before a long run.
+    """Check machine, data, disk and time before a long run, or before the runs of a grid file.
 
     Prints one line per check. Exits with 1 if something would stop the run.
     """
-    from genifer.monitor.doctor import examine, print_findings
-    from genifer.run_file import load_settings
+    from genifer.grid import load_runs
+    from genifer.monitor.doctor import examine, hours_of_trainings, print_findings, would_stop
+    from genifer.monitor.limits import limits
+    from genifer.monitor.limits import write_limits as write
 
-    run = load_settings(config)
-    raise typer.Exit(int(print_findings(run, examine(run, device or run.runtime.device), as_json)))
+    runs, stops = load_runs(config), False
+    hours: dict[str, float] = {}
+    for prefix, run in runs.items():
+        if len(runs) > 1 and not as_json:
+            typer.echo(f"run {run.run}")
+        findings = print_findings(run, examine(run, device or run.runtime.device), as_json)
+        stops |= would_stop(findings)
+        hours |= {prefix + rule: each for rule, each in hours_of_trainings(findings).items()}
+    if write_limits is not None:
+        if stops:
+            raise GeniferError(f"{write_limits}: no limits were written; resolve what would stop the run")
+        write(write_limits, limits(hours, max_minutes))
+        typer.echo(f"limits {write_limits}: set-resources: runtime of {', '.join(hours)}", err=as_json)
+    raise typer.Exit(int(stops))
 
 
 def watch(

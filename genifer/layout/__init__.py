@@ -189,6 +189,12 @@ class Layout(Jobs):
     def gpus_per_training(self) -> int:
         return 0 if self.settings.runtime.device == "cpu" else 1
 
+    @property
+    def evaluation_device(self) -> str:
+        """Evaluations ask the scheduler for no GPU, so they use one if there is one, and do not insist."""
+        device = self.settings.runtime.device
+        return "auto" if device == "cuda" else device
+
     # Tables and plots
 
     def table(self, name: str) -> str:

@@ -25,7 +25,7 @@ from genifer.monitor.estimate import (
     bytes_needed,
     layout_of_one_seed,
     threads_of_a_training,
-    training_hours,
+    time_needed,
 )
 from genifer.monitor.preflight import check_given_files, check_trackers, refuse_cpu
 from genifer.nn.torchvision_weights import URLS
@@ -46,7 +46,8 @@ class Finding:
 
     Attributes:
         verdict: ``stop`` if the run would stop, ``note`` if there is something to consider.
-        figures: the message's numbers, for scripts.
+        figures: numbers for scripts: those of the message, and of ``time`` also the hours of the longest
+            training of each rule.
     """
 
     check: str
@@ -78,23 +79,29 @@ def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
             yield Finding(name, "stop", str(error))
 
 
-def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: bool) -> bool:
-    """Print findings as they come, one line each, or all as one JSON object.
-
-    Returns:
-        Whether something would stop the run.
-    """
+def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: bool) -> list[Finding]:
+    """Print findings as they come, one line each, or all as one JSON object; return them."""
     shown = []
     for finding in findings:
         shown.append(finding)
         if not as_json:
             verdict = typer.style(f"{finding.verdict:4}", fg=COLORS[finding.verdict])
             typer.echo(f"{verdict}  {finding.check:9} {finding.message}")
-    stops = any(finding.verdict == "stop" for finding in shown)
     if as_json:
         checks = [asdict(finding) for finding in shown]
-        typer.echo(json.dumps({"run": settings.run, "ok": not stops, "checks": checks}, indent=2))
-    return stops
+        typer.echo(json.dumps({"run": settings.run, "ok": not would_stop(shown), "checks": checks}, indent=2))
+    return shown
+
+
+def would_stop(findings: Iterable[Finding]) -> bool:
+    """Whether something would stop the run."""
+    return any(finding.verdict == "stop" for finding in findings)
+
+
+def hours_of_trainings(findings: Iterable[Finding]) -> dict[str, float]:
+    """Hours of the longest training of each rule, if they were estimated."""
+    figures = (finding.figures for finding in findings if finding.check == "time")
+    return {name: hours for each in figures for name, hours in each.items() if name != "hours"}
 
 
 def _device(device_name: str) -> Finding:
@@ -225,8 +232,10 @@ def _results() -> Finding:
 
 def _time(settings: RunSettings, device_name: str) -> Finding:
     device = pick_device(device_name)
-    hours = training_hours(settings, device)
+    needed = time_needed(settings, device)
+    hours = needed.run
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
     if device.type == "cpu" and device_name == "auto":
         refuse_cpu(settings, hours)
-    return Finding("time", "ok", f"the whole run takes about {duration(hours)} on {where}", {"hours": hours})
+    message = f"the whole run takes about {duration(hours)} on {where}"
+    return Finding("time", "ok", message, {"hours": hours, **needed.longest})

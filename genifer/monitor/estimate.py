@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -39,8 +40,21 @@ WEIGHTS_RESUMED = 3
 """Copies of a network's size in a resume file: its weights, and one or two moments of the optimizer."""
 
 
+@dataclass(frozen=True)
+class TimeNeeded:
+    """Hours of a whole run, and of the longest training of each rule."""
+
+    run: float
+    longest: Mapping[str, float]
+
+
 def training_hours(settings: RunSettings, device: torch.device) -> float:
-    """Return the hours that a whole run takes on a device.
+    """Return the hours that a whole run takes on a device."""
+    return time_needed(settings, device).run
+
+
+def time_needed(settings: RunSettings, device: torch.device) -> TimeNeeded:
+    """Estimate the time of a run on a device.
 
     Trainings wait for those that they need. Others run in parallel if the settings allow that on a CPU.
     """
@@ -60,7 +74,10 @@ def training_hours(settings: RunSettings, device: torch.device) -> float:
     once = 1 + preparations(settings) + len(layout.tabulated) + len(layout.figures)
     per_seed = sum(seconds.values()) + others * JOB_SECONDS
     total = len(settings.seeds) * per_seed + once * JOB_SECONDS
-    return max(chain, total / at_once) / 3600
+    longest: dict[str, float] = {}
+    for job in layout.trainings:
+        longest[job.name] = max(longest.get(job.name, 0.0), seconds[job.folder] / 3600)
+    return TimeNeeded(max(chain, total / at_once) / 3600, longest)
 
 
 def preparations(settings: RunSettings) -> int:

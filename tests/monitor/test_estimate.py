@@ -12,7 +12,7 @@ from support.commands import TINY, merged
 from genifer.config import RunSettings
 from genifer.layout import PlannedJob
 from genifer.monitor import estimate
-from genifer.monitor.estimate import bytes_needed, training_hours
+from genifer.monitor.estimate import bytes_needed, time_needed, training_hours
 from genifer.run_file import parse_settings
 from genifer.settings import TrainingSettings
 
@@ -80,6 +80,18 @@ def test_what_does_not_wait_runs_beside() -> None:
     assert 3600 * training_hours(settings_of(seeds=[0, 1, 2]), CPU) == pytest.approx(3 * chain / 2)
     one_at_a_time = settings_of(runtime={"device": "auto"}, methods=["genifer", "finetune"])
     assert 3600 * training_hours(one_at_a_time, CPU) == pytest.approx(chain + 2 * 100)
+
+
+@pytest.mark.usefixtures("timed")
+def test_the_longest_training_of_each_rule() -> None:
+    needed = time_needed(settings_of(methods=["finetune", "genifer"], scenario={"tasks": [4, 2, 2, 2]}), CPU)
+    assert {rule: round(3600 * hours) for rule, hours in needed.longest.items()} == {
+        "pretrain_classifier": 100,
+        "pretrain_gan": 100,
+        "train_finetune": 100,
+        "train_genifer": 100,
+        "train_gan": 100,
+    }
 
 
 def test_a_variant_is_timed_for_itself(timed: list[tuple[str, str, int]]) -> None:

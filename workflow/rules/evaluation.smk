@@ -16,7 +16,7 @@ rule evaluate:
         "../../environment.yml"
     threads: RUN.runtime.threads
     resources:
-        device=RUN.runtime.device,
+        device=LAYOUT.evaluation_device,
         options=LAYOUT.runtime_options,
     params:
         settings=settings_of("evaluate"),
@@ -50,7 +50,7 @@ rule evaluate_replay:
         "../../environment.yml"
     threads: RUN.runtime.threads
     resources:
-        device=RUN.runtime.device,
+        device=LAYOUT.evaluation_device,
         options=LAYOUT.runtime_options,
     params:
         settings=settings_of("evaluate_replay"),

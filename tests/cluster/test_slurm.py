@@ -1,0 +1,244 @@
+"""A run through a real Slurm, with pretended GPUs: the quickstart, shortened to two tasks and one method.
+
+One training is cancelled, one loses its node, and one is requeued. Meanwhile one plot asks for a partition that
+does not exist, and another for more GPUs than there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from support.commands import make_clone
+from support.local_slurm import ACCOUNT, PARTITIONS, LocalSlurm, local_slurm
+
+SHORTENED = {
+    "methods": ["genifer"],
+    "scenario": {"tasks": [5, 5]},
+    "pretrain_classifier": {"steps": 400},
+    "pretrain_gan": {"steps": 200},
+    "genifer": {"steps": 150},
+    # As on a cluster: trainings ask for a GPU. As none of these can compute, they use the CPU. The machine that
+    # submits has none either, and must not refuse so long a run.
+    "runtime": {"device": "auto", "resume_every": 0.01, "max_cpu_hours": 1e-9},
+}
+SITE: dict[str, object] = {
+    "resources": ["gpu=99"],
+    "default-resources": {"slurm_account": ACCOUNT, "runtime": 7, "mem_mb": 2000},
+    "slurm-partition-config": "partitions.yaml",
+    "set-resources": {
+        "plot_costs": {"slurm_partition": "nowhere"},
+        "plot_forgetting": {"gpu": 9, "slurm_partition": "gpu"},
+    },
+    # On a cluster it asks less often.
+    "slurm-init-seconds-before-status-checks": 1,
+    "seconds-between-status-checks": 1,
+}
+TRAININGS = ("pretrain_classifier", "pretrain_gan", "train_genifer")
+NOT_STARTED = ("plot_costs", "plot_forgetting")
+OUTPUT = "output"
+SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run through Slurm, finished but for two plots, and the same run on this machine.
+
+    Attributes:
+        output: of Snakemake.
+        records: one per start of a job, as `sacct` tells them.
+    """
+
+    clone: Path
+    output: str
+    local: Path
+    records: Sequence[dict[str, str]]
+
+    @property
+    def results(self) -> Path:
+        return self.clone / "results" / "quickstart"
+
+    def log(self, rule: str) -> str:
+        (path,) = self.results.glob(f"jobs/seed_0/*/task_*/{rule}/log.txt")
+        return path.read_text()
+
+    def of_rule(self, rule: str) -> list[dict[str, str]]:
+        return [
+            record for record in self.records if record["Comment"].split("_wildcards")[0] == f"rule_{rule}"
+        ]
+
+
+@pytest.fixture(scope="session")
+def run(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("cluster")
+    clone, local = make_clone(folder / "clone"), make_clone(folder / "local")
+    for each in (clone, local):
+        (each / "shortened.yaml").write_text(yaml.safe_dump(SHORTENED))
+    # As docs/run-on-a-cluster.md says, but for `config`, with which a training insists on a GPU.
+    profile = clone / "workflow" / "profiles" / "slurm" / "config.yaml"
+    profile.write_text(re.sub("^config: .*", "", profile.read_text(), flags=re.M))
+    write_site(clone, SITE)
+
+    # Both at once: a run through Slurm waits most of the time.
+    locally = ["--cores", "1", "--config", "runtime={max_cpu_hours: 24}"]
+    with started(locally, local, slurm) as beside:
+        with started(["--workflow-profile", "slurm", "--keep-going"], clone, slurm) as submitting:
+            slurm.call("scancel", under_way(slurm, submitting, clone, "pretrain_classifier"))
+            job = under_way(slurm, submitting, clone, "pretrain_gan")
+            slurm.lose_node(slurm.call("squeue", "--noheader", "--jobs", job, "--format=%N").strip())
+            slurm.call("scontrol", "requeue", under_way(slurm, submitting, clone, "train_genifer"))
+            assert submitting.wait(timeout=SECONDS) == 1
+        assert beside.wait(timeout=SECONDS) == 0
+    return Run(clone, (clone / OUTPUT).read_text(), local, records(slurm))
+
+
+@contextmanager
+def started(options: list[str], clone: Path, slurm: LocalSlurm) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake in the background; an error meanwhile shows what it and Slurm have said."""
+    with (clone / OUTPUT).open("w") as output:
+        running = subprocess.Popen(
+            ["snakemake", "--configfile", "config/quickstart.yaml", "shortened.yaml", *options],
+            cwd=clone,
+            env=environment(slurm, "--workflow-profile" in options),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield running
+    except BaseException as error:
+        error.add_note((clone / OUTPUT).read_text() + slurm.logs())
+        raise
+    finally:
+        running.kill()
+        running.wait()
+
+
+def write_site(clone: Path, profile: dict[str, object]) -> None:
+    folder = clone / "workflow" / "profiles" / "site"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(profile))
+    partitions = {"gpu": {"max_gpu": 4, "max_runtime": 1440}, "cpu": {"max_runtime": 1440}}
+    (folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
+
+
+def environment(slurm: LocalSlurm, with_site: bool) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{slurm.environment['PATH']}"
+    # Also where there is a GPU, of which Slurm knows nothing.
+    return {
+        **slurm.environment,
+        "PATH": path,
+        "CUDA_VISIBLE_DEVICES": "",
+        **({"SNAKEMAKE_PROFILE": "workflow/profiles/site"} if with_site else {}),
+    }
+
+
+def under_way(slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Path, rule: str) -> str:
+    """The job of a training, as soon as it has something to resume from."""
+    until = time.monotonic() + SECONDS
+    while not list(clone.glob(f"results/quickstart/jobs/seed_0/*/task_*/{rule}/resume/step_*.resume")):
+        assert submitting.poll() is None, f"Snakemake ended before {rule} began"
+        assert time.monotonic() < until, f"{rule} does not begin"
+        time.sleep(0.05)
+    jobs = slurm.call("squeue", "--noheader", "--states=running", "--format=%i %k").split("\n")
+    return next(line.split()[0] for line in jobs if f"rule_{rule}_" in line)
+
+
+def records(slurm: LocalSlurm) -> list[dict[str, str]]:
+    names = ["JobIDRaw", "Comment", "State", "Account", "Partition", "NodeList", "Timelimit", "ReqTRES"]
+    told = slurm.call(
+        "sacct", "-X", "--duplicates", "--parsable2", "--noheader", f"--format={','.join(names)}"
+    )
+    return [dict(zip(names, line.split("|"), strict=True)) for line in told.splitlines()]
+
+
+def checksums(folder: Path, pattern: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob(pattern))
+    }
+
+
+def test_results_are_those_of_a_local_run_to_the_bit(run: Run) -> None:
+    local = run.local / "results" / "quickstart"
+    assert (run.results / "accuracy.csv").read_bytes() == (local / "accuracy.csv").read_bytes()
+    checkpoints = checksums(run.results, "*.safetensors")
+    assert {Path(path).parent.name for path in checkpoints} >= set(TRAININGS)
+    assert checkpoints == checksums(local, "*.safetensors")
+
+
+def test_interrupted_trainings_resumed(run: Run) -> None:
+    states = {rule: [record["State"] for record in run.of_rule(rule)] for rule in TRAININGS}
+    jobs = {rule: {record["JobIDRaw"] for record in run.of_rule(rule)} for rule in TRAININGS}
+    # Snakemake submits a cancelled job again; Slurm itself starts the others again.
+    assert [state.split()[0] for state in states["pretrain_classifier"]] == ["CANCELLED", "COMPLETED"]
+    assert states["pretrain_gan"] == ["NODE_FAIL", "COMPLETED"]
+    assert states["train_genifer"] == ["REQUEUED", "COMPLETED"]
+    assert {rule: len(ids) for rule, ids in jobs.items()} == dict(zip(TRAININGS, (2, 1, 1), strict=True))
+    for rule in TRAININGS:
+        assert "resumes after step" in run.log(rule), rule
+    nodes = [record["NodeList"] for record in run.of_rule("pretrain_gan")]
+    assert len(set(nodes)) == 2, nodes
+
+
+def test_trainings_ask_for_one_gpu_and_other_jobs_for_none(run: Run) -> None:
+    rules = {record["Comment"].split("_wildcards")[0].removeprefix("rule_") for record in run.records}
+    assert {*TRAININGS, "evaluate", "evaluate_replay", "plot_accuracy", "tabulate"} <= rules
+    for record in run.records:
+        training = any(record in run.of_rule(rule) for rule in TRAININGS)
+        assert ("gres/gpu=1" in record["ReqTRES"].split(",")) == training, record
+        assert ("gres/gpu" in record["ReqTRES"]) == training, record
+        assert record["Partition"] == ("gpu" if training else "cpu"), record
+        assert record["NodeList"] in PARTITIONS[record["Partition"]], record
+        assert record["Account"] == ACCOUNT, record
+        assert record["Timelimit"] == "00:07:00", record
+
+
+def test_a_partition_that_does_not_exist_and_too_many_gpus_are_named(run: Run) -> None:
+    assert "invalid partition specified: nowhere" in run.output
+    assert "Requested node configuration is not available" in run.output
+    assert "--gpus=9" in run.output
+    local = run.local / "results" / "quickstart"
+    plots = {path.stem for path in local.rglob("*.png")} - {path.stem for path in run.results.rglob("*.png")}
+    assert plots == {"costs", "budget", "forgetting", "forgotten_classes_genifer"}
+
+
+def test_the_same_command_makes_what_is_missing(run: Run, slurm: LocalSlurm) -> None:
+    write_site(run.clone, {key: value for key, value in SITE.items() if key != "set-resources"})
+    before = checksums(run.results, "*.safetensors")
+    with started(["--workflow-profile", "slurm"], run.clone, slurm) as submitting:
+        assert submitting.wait(timeout=SECONDS) == 0, (run.clone / OUTPUT).read_text()
+    made = records(slurm)[len(run.records) :]
+    assert {record["Comment"] for record in made} == {f"rule_{rule}" for rule in NOT_STARTED}
+    assert checksums(run.results, "*.safetensors") == before
+
+
+def test_everything_is_taken_down_after_a_failure() -> None:
+    seen: dict[str, psutil.Process] = {}
+    folders: list[Path] = []
+
+    def fail_while_a_job_runs() -> None:
+        with local_slurm() as slurm:
+            folders.append(slurm.folder)
+            slurm.call("sbatch", f"--account={ACCOUNT}", "--output=/dev/null", "--wrap=sleep 1000")
+            while "sleep" not in seen:
+                seen.update({process.name(): process for process in slurm.processes()})
+                time.sleep(0.1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_while_a_job_runs()
+    assert {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd"} <= set(seen)
+    assert not [name for name, process in seen.items() if process.is_running()]
+    assert not folders[0].exists()
