@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genifer.cli import options as o
+
+if TYPE_CHECKING:
+    from genifer.config import RunSettings
 
 
 @o.shared_options
@@ -65,11 +68,12 @@ def pretrain_classifier(
     data: o.Data, output: o.Output, options: o.JobOptions, pretrained: o.Pretrained = None
 ) -> None:
     """Train the classifier on the first task."""
+    run = options.load("pretrain_classifier")
+    _run_in_several(run, "pretrain_classifier")
     from genifer.training.classifier import pretrain_classifier as pretrain
     from genifer.training.job import job_of
     from genifer.training.pretrained import with_weights_file
 
-    run = options.load("pretrain_classifier")
     network = with_weights_file(run.classifier, pretrained)
     given = {"pretrained classifier": network.pretrained}
     with job_of("pretrain_classifier", run, options.seed, data, given, output, options.settings) as job:
@@ -79,10 +83,11 @@ def pretrain_classifier(
 @o.shared_options
 def pretrain_gan(data: o.Data, classifier: o.Classifier, output: o.Output, options: o.JobOptions) -> None:
     """Train the GAN on the first task."""
+    run = options.load("pretrain_gan")
+    _run_in_several(run, "pretrain_gan")
     from genifer.training.gan import pretrain_gan as pretrain
     from genifer.training.job import job_of
 
-    run = options.load("pretrain_gan")
     given = {"classifier": classifier}
     with job_of("pretrain_gan", run, options.seed, data, given, output, options.settings) as job:
         networks = (run.generator, run.discriminator)
@@ -100,12 +105,13 @@ def train(
     pretrained: o.Pretrained = None,
 ) -> None:
     """Learn a task by a method, from the task before."""
+    name = f"train_{method}"
+    run = options.load(name, method)
+    _run_in_several(run, name)
     from genifer.training.classifier import train_task
     from genifer.training.job import job_of
     from genifer.training.pretrained import with_weights_file
 
-    name = f"train_{method}"
-    run = options.load(name, method)
     of_run = run.registry.method(method)
     given = {"old classifier": old_classifier, "old GAN": old_gan}
     network = run.classifier
@@ -125,13 +131,22 @@ def train_gan(
     options: o.JobOptions,
 ) -> None:
     """Train the GAN on a later task, by distillation."""
+    run = options.load("train_gan")
+    _run_in_several(run, "train_gan")
     from genifer.training.gan import train_gan as train_on
     from genifer.training.job import job_of
 
-    run = options.load("train_gan")
     given = {"classifier": classifier, "old GAN": old_gan}
     with job_of("train_gan", run, options.seed, data, given, output, options.settings) as job:
         train_on(job, run.gan, run.train_gan, data, classifier, old_gan)
+
+
+def _run_in_several(run: RunSettings, job: str) -> None:
+    """Start a training's processes, before PyTorch is imported; what trains nothing is done by one."""
+    from genifer.runtime.processes import run_in_several
+    from genifer.versions import steps_of_job
+
+    run_in_several(run.runtime.gpus_per_job if steps_of_job(job, run) else 1)
 
 
 COMMANDS = {
