@@ -65,8 +65,7 @@ def joined(count: int, device: torch.device) -> Iterator[None]:
         if found <= wanted:
             raise GeniferError(
                 f"runtime.gpus_per_job: {count}, but this training sees {found} GPU{'s'[: found != 1]} "
-                "(CUDA_VISIBLE_DEVICES, or the scheduler, may limit them); lower runtime.gpus_per_job, or give "
-                "it more"
+                "(CUDA_VISIBLE_DEVICES, or the scheduler, may limit them); lower it, or give it more GPUs"
             )
         torch.cuda.set_device(wanted)
     with _peers_needed():
@@ -77,7 +76,10 @@ def joined(count: int, device: torch.device) -> Iterator[None]:
             world_size=count,
             timeout=TIMEOUT,
         )
-        _control = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
+        if on_gpu:
+            group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+            assert isinstance(group, dist.ProcessGroup)
+            _control = group
     _size, _rank = count, rank
     try:
         yield
