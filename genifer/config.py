@@ -223,7 +223,14 @@ class RuntimeSettings(Settings):
         1, description="trainings that may compute on one GPU at the same time; others wait for a GPU"
     )
     deterministic: bool = Field(
-        False, description="the same bits every time, on the same machine with the same number of threads"
+        False,
+        description="the same bits every time, on the same machine with the same number of threads and "
+        "processes",
+    )
+    gpus_per_job: PositiveInt = Field(
+        1,
+        description="GPUs per training, each with a process that computes an equal part of every batch; with "
+        "device: cpu, processes. Results are the same up to rounding",
     )
     resume_every: Annotated[float, Field(ge=0)] = Field(
         5.0, description="minutes between resume files of a training; 0: one after every step"
@@ -247,6 +254,15 @@ class RuntimeSettings(Settings):
     def _on_and_off(cls, value: Any) -> Any:
         """YAML reads on and off as true and false."""
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _several_do_not_compile(self) -> Self:
+        if self.compile == "on" and self.gpus_per_job > 1:
+            raise ValueError(
+                "runtime.compile: on is for trainings on one GPU, but runtime.gpus_per_job is "
+                f"{self.gpus_per_job}; set runtime.compile: auto or off"
+            )
+        return self
 
     @field_validator("trackers")
     @classmethod

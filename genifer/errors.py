@@ -14,3 +14,9 @@ class Interrupted(GeniferError):  # noqa: N818
     """
 
     exit_code = 75
+
+
+class ProcessLost(GeniferError):  # noqa: N818
+    """Another process of the same training has ended before its time, which stops this one."""
+
+    exit_code = 76

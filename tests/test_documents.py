@@ -77,6 +77,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"(CUDA_VISIBLE_DEVICES=[\d,]+ )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster"),
     (r"srun (snakemake .*)", "\\1 --dry-run", "the paper's networks"),
     # Jobs
+    (r"torchrun .*", NOT_RUN, "tests/training/test_several_processes.py does"),
     (r"genifer pretrain-gan --classifier F", NOT_RUN, NAMED),
     (r"genifer --log FILE", NOT_RUN, NAMED),
     (r"genifer (train|tabulate|plot) \w+", NOT_RUN, NAMED),
@@ -114,6 +115,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"pytest tests/test_documents\.py", f"{SAME} -m 'not slow'", "this test is one of the others"),
     (r"pytest tests/test_environments\.py.*", "pytest -q tests/test_environments.py", "it would write a file of the clone"),
     (r"pytest tests/methods/test_contract\.py", f"{SAME} --collect-only --quiet", "the other tests include it"),
+    (r"pytest tests/runtime/test_parallel\.py .*", f"{SAME} --collect-only --quiet", "the paper's sizes take minutes"),
     (r"pytest tests/.*", SAME, ""),
     (r"tar czf birds\.tar\.gz birds", SAME, ""),
     (r"cp docs/examples/\w+\.py \.", SAME, ""),

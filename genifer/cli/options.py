@@ -80,14 +80,18 @@ class JobOptions(SettingsOptions):
 
     @contextmanager
     def training(self, job: str, method: str | None = None) -> Iterator[RunSettings]:
-        """Give the settings of a training, while it holds the lease of a GPU.
+        """Give the settings of a training, in each of its processes, while it holds the lease of its GPUs.
 
         PyTorch must be imported inside, not before.
         """
-        from genifer.runtime.gpu_lease import leased_gpu
+        from genifer.runtime.gpu_lease import leased_gpus
+        from genifer.runtime.processes import run_in_several
+        from genifer.versions import steps_of_job
 
         run = self.load(job, method)
-        with leased_gpu(run.runtime):
+        count = run.runtime.gpus_per_job if steps_of_job(job, run) else 1
+        with leased_gpus(run.runtime, count):
+            run_in_several(count)
             yield run
 
 

@@ -180,14 +180,23 @@ class Layout(Jobs):
     @property
     def runtime_options(self) -> str:
         """Plugins and settings that change no results, as JSON."""
-        names = ("compile", "jobs_per_gpu", "resume_every", "trackers", "collapse_limit")
+        names = (
+            "compile",
+            "gpus_per_job",
+            "jobs_per_gpu",
+            "resume_every",
+            "trackers",
+            "collapse_limit",
+        )
         runtime = plain(self.settings.runtime)
         plugins = [str(path) for path in self.settings.plugins]
         return json.dumps({"plugins": plugins} | {name: runtime[name] for name in names})
 
     @property
     def gpus_per_training(self) -> int:
-        return 0 if self.settings.runtime.device == "cpu" else 1
+        """GPUs that a training's rule asks for."""
+        runtime = self.settings.runtime
+        return 0 if runtime.device == "cpu" else runtime.gpus_per_job
 
     @property
     def evaluation_device(self) -> str:

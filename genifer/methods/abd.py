@@ -39,6 +39,7 @@ class Abd(InvertedReplay):
     name = "abd"
     version = 1
     Settings = AbdSettings
+    splits_batches = True
     settings: AbdSettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

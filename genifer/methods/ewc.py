@@ -34,6 +34,7 @@ class Ewc(Method):
     name = "ewc"
     version = 1
     Settings = EwcSettings
+    splits_batches = True
     first_task = "memory"
     settings: EwcSettings
 

@@ -36,6 +36,7 @@ class Exemplars(Method):
     name = "exemplars"
     version = 2
     Settings = ExemplarsSettings
+    splits_batches = True
     uses_teacher = True
     first_task = "memory"
     stores_exemplars = True

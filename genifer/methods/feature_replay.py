@@ -34,6 +34,7 @@ class FeatureReplay(GenerativeReplay):
     name = "feature_replay"
     version = 1
     Settings = FeatureReplaySettings
+    splits_batches = True
     blocks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "generator": {"channels": None},
         "gan": {"matching_mode": "direct", "matching_stage": 6, "ada": {"mode": "none"}},

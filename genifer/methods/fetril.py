@@ -24,6 +24,7 @@ class Fetril(FrozenExtractor):
     name = "fetril"
     version = 1
     Settings = HeadSettings
+    splits_batches = True
     settings: HeadSettings
 
     def prepare(self) -> dict[str, Tensor]:

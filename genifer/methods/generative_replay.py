@@ -76,14 +76,16 @@ class GenerativeReplay(Method):
         return self.settings.batch_size - self.n_replay
 
     def draw_batch(self) -> Batch:
-        """Draw real images and generate replay of random old classes."""
+        """Draw real images and generate replay of random old classes; processes share the generation."""
         import torch
+
+        from genifer.runtime.parallel import gathered, own
 
         pixels, labels = next(self.batches)
         n, candidates, device, rng = self.n_replay, self.settings.replay_candidates, self.job.device, self.rng
         asked = torch.randint(self.data.n_old, (n,), generator=rng, device=device).repeat(candidates)
         z = torch.randn(len(asked), self.generator.latent_dim, generator=rng, device=device)
-        replay = self._replay(z, asked, self.generator.draw_noise(len(asked), rng))
+        replay = gathered(self._replay(*own((z, asked, self.generator.draw_noise(len(asked), rng)))))
         if candidates > 1:
             replay = self.surest(replay, asked)
         images = self.normalize(pixels)

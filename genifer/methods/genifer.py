@@ -69,6 +69,7 @@ class Genifer(GenerativeReplay):
     name = "genifer"
     version = 3
     Settings = GeniferSettings
+    splits_batches = True
     settings: GeniferSettings
 
     @classmethod

@@ -36,6 +36,7 @@ class ImageReplay(GenerativeReplay):
     name = "image_replay"
     version = 1
     Settings = ImageReplaySettings
+    splits_batches = True
     blocks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "gan": {
             "matching_mode": "indirect",

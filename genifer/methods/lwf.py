@@ -42,6 +42,7 @@ class Lwf(Method):
     name = "lwf"
     version = 3
     Settings = LwfSettings
+    splits_batches = True
     uses_teacher = True
     settings: LwfSettings
 

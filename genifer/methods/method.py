@@ -65,6 +65,10 @@ class Method:
         uses_teacher: it needs the classifier of the task before, frozen.
         stores_exemplars: its memory may hold images. Every table says so.
         only_for_training: entries of its memory that `logits` does not read.
+        splits_batches: the mean of its `losses` of equal parts of a batch is that of the whole batch, so
+            several processes can train it together (`runtime.gpus_per_job`). It counts for the class that
+            defines `losses`, which has to state it; batch norm may relate samples to each other, and what
+            else does has to go through ``parallel.gathered``.
         blocks: settings of other blocks that it changes, as a variant in a run file does, such as
             ``{"gan": {"matching_stage": 0}}``. What the run file says of the variant comes on top.
 
@@ -95,6 +99,7 @@ class Method:
     uses_teacher: ClassVar[bool] = False
     stores_exemplars: ClassVar[bool] = False
     only_for_training: ClassVar[tuple[str, ...]] = ()
+    splits_batches: ClassVar[bool] = True
     blocks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     source_hash: ClassVar[str | None] = None
     """Of a plugin's file; set when it is registered."""
@@ -225,3 +230,9 @@ class Method:
     def has_own_logits(cls) -> bool:
         """Whether it classifies in another way than by the head."""
         return cls.logits is not Method.logits
+
+    @classmethod
+    def can_split_batches(cls) -> bool:
+        """Whether the class that defines its losses states `splits_batches`."""
+        defines = next(base for base in cls.__mro__ if "losses" in vars(base))
+        return bool(vars(defines).get("splits_batches", False))

@@ -32,6 +32,7 @@ class Pass(Method):
     name = "pass"
     version = 1
     Settings = PassSettings
+    splits_batches = True
     uses_teacher = True
     first_task = "memory"
     settings: PassSettings

@@ -60,6 +60,7 @@ class Rdfcil(InvertedReplay):
     name = "rdfcil"
     version = 1
     Settings = RdfcilSettings
+    splits_batches = True
     settings: RdfcilSettings
     refining = False
 
@@ -86,6 +87,7 @@ class Rdfcil(InvertedReplay):
 
         from genifer.nn.losses import angle_distillation, logit_distance
         from genifer.nn.stages import POOLED
+        from genifer.runtime.parallel import gathered
 
         assert batch.replay is not None
         n, n_old, n_new = len(batch.labels), self.data.n_old, self.data.n_new
@@ -99,8 +101,8 @@ class Rdfcil(InvertedReplay):
         cross_entropy = F.cross_entropy(logits[:n, n_old:], batch.labels - n_old)
         distillation = logit_distance(old_logits, logits[n:], squared=False)
         relations = angle_distillation(
-            self.networks["map_of_teacher"](old_features[:n]),
-            self.networks["map_of_classifier"](features[:n]),
+            gathered(self.networks["map_of_teacher"](old_features[:n])),
+            gathered(self.networks["map_of_classifier"](features[:n])),
         )
         balance = (
             n_new * F.cross_entropy(logits[:n], batch.labels)

@@ -59,6 +59,12 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
         log.info("run %s: about %s on this CPU (no GPU was found)", settings.run, duration(hours))
         refuse_cpu(settings, hours)
     else:
+        wanted, found = settings.runtime.gpus_per_job, torch.cuda.device_count()
+        if wanted > found:
+            raise GeniferError(
+                f"runtime.gpus_per_job: {wanted}, but PyTorch finds {found} GPU{'s'[: found != 1]} here; "
+                "lower it, or run on a machine with more"
+            )
         log.info("run %s: on %s", settings.run, torch.cuda.get_device_name())
         if not reserved:
             log.warning(

@@ -32,5 +32,5 @@ def trainings_at_once(run: RunSettings, cores: int | None, gpus: int | None) -> 
         gpus: that Snakemake has; None without a limit.
     """
     if run.runtime.device != "cpu" and gpus:
-        return gpus
+        return max(1, gpus // run.runtime.gpus_per_job)
     return max(1, (cores or run.runtime.threads) // run.runtime.threads)

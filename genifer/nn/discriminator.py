@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, leaky_relu_
+from genifer.runtime import parallel
 
 GROUP = 32
 """Samples that the minibatch standard deviation is taken over, at most."""
@@ -96,7 +97,8 @@ class Discriminator(nn.Module):
 def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     """One channel that tells how much the samples of a group differ (Karras et al., 2018, section 3).
 
-    Sample i of the n in a part is in group i mod (n / G), with G = min(32, n).
+    Sample i of the n in a part is in group i mod (n / G), with G = min(32, n). Groups are those of the whole
+    batch, also where several processes share it.
 
     Args:
         x: (parts * n, channels, height, width), n a multiple of G.
@@ -105,9 +107,11 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
         (parts * n, 1, height, width), constant over a group.
     """
     total, _, height, width = x.shape
-    n = total // parts
+    whole = parallel.gathered(x.float().unflatten(0, (parts, -1)), dim=1)
+    n = whole.shape[1]
     size = min(GROUP, n)
-    groups = x.float().unflatten(0, (parts, size, n // size))
+    groups = whole.unflatten(1, (size, n // size))
     deviation = torch.sqrt(groups.var(dim=1, unbiased=False) + 1e-8).mean(dim=(2, 3, 4))
-    of_samples = deviation.to(x.dtype)[:, None].expand(-1, size, -1).reshape(total, 1, 1, 1)
+    of_samples = deviation.to(x.dtype)[:, None].expand(-1, size, -1).reshape(parts, n)
+    of_samples = parallel.own(of_samples.t()).t().reshape(total, 1, 1, 1)
     return of_samples.expand(-1, -1, height, width)

@@ -1,6 +1,6 @@
-"""Layers with equalised learning rate (Karras et al., 2018, section 4.1), shared by both GAN halves.
+"""Layers with equalised learning rate (Karras et al., 2018, section 4.1) of both GAN halves; batch norm.
 
-Weights are drawn from a standard normal distribution and scaled when used, so that
+The former's weights are drawn from a standard normal distribution and scaled when used, so that
 Adam's step is as large, relative to the weights, in every layer.
 """
 
@@ -11,6 +11,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from genifer.runtime import parallel
 
 SLOPE = 0.2
 
@@ -72,3 +74,31 @@ class ClassEmbedding(nn.Module):
         """(n,) labels to (n, dim)."""
         rows = F.embedding(labels, self.weight.t()) * self.scale
         return rows if self.bias is None else rows + self.bias
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of the whole batch, also where several processes share it.
+
+    PyTorch's SyncBatchNorm does the same on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if parallel.size() == 1 or not self.training:
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        wide = x.float()
+        of_part = torch.stack([wide.mean((0, 2, 3)), wide.var((0, 2, 3), unbiased=False)])
+        means, variances = parallel.gathered(of_part[None]).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        with torch.no_grad():
+            count = parallel.size() * x.numel() / x.shape[1]
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)

@@ -1,10 +1,11 @@
-"""One GPU for each training: a lease, by file lock, that ends with the process.
+"""GPUs of its own for each training: a lease, by file lock, that ends with the process.
 
-A training holds an exclusive ``flock`` on one of the slots of its GPU. The kernel releases the lock however
-the process ends, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`:
-another user can lock them without being able to change them, and systemd-tmpfiles, which removes old files,
-skips locked folders. `FOLDER` is in ``/tmp`` and not in ``TMPDIR``, because all users of the machine must use
-the same, and it must not lie on a shared file system. A GPU has the same slots whatever its number in
+A training holds an exclusive ``flock`` on one of the slots of its GPU, or of each of its GPUs. Of a training
+in several processes the one that starts the others holds it. The kernel releases the lock however the process
+ends, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`: another user
+can lock them without being able to change them, and systemd-tmpfiles, which removes old files, skips locked
+folders. `FOLDER` is in ``/tmp`` and not in ``TMPDIR``, because all users of the machine must use the same,
+and it must not lie on a shared file system. A GPU has the same slots whatever its number in
 ``CUDA_VISIBLE_DEVICES``.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from genifer.errors import GeniferError
 from genifer.runtime.gpus import VISIBLE, Gpu, listed_gpus, visible_gpus
+from genifer.runtime.processes import is_one_of_several
 
 if TYPE_CHECKING:
     from genifer.config import RuntimeSettings
@@ -34,27 +36,29 @@ SECONDS_UNTIL_MESSAGE = 5.0
 
 
 @contextlib.contextmanager
-def leased_gpu(runtime: RuntimeSettings) -> Iterator[None]:
-    """Let this process see one GPU, which no more than ``runtime.jobs_per_gpu`` trainings share; wait for it.
+def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[None]:
+    """Let this process see ``count`` GPUs, which no more than ``runtime.jobs_per_gpu`` trainings share.
 
-    To be entered before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES`` only once. Nothing
-    happens with ``runtime.device: cpu``, or where no GPU is found.
+    It waits for them. To be entered before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES``
+    only once. Nothing happens with ``runtime.device: cpu``, where no GPU is found, and in a process that
+    another one, which sees the GPUs, has started as one of several.
 
     Raises:
-        GeniferError: with ``runtime.device: cuda`` no GPU works, the GPU has fallen out during the training,
-            or `FOLDER` cannot be used.
+        GeniferError: with ``runtime.device: cuda`` no GPU works, there are fewer than ``count``, a GPU has
+            fallen out during the training, or `FOLDER` cannot be used.
     """
-    lease = None if runtime.device == "cpu" else _wait_for_lease(runtime.device, runtime.jobs_per_gpu)
+    without = runtime.device == "cpu" or is_one_of_several()
+    lease = None if without else _wait_for_lease(runtime.device, runtime.jobs_per_gpu, count)
     if lease is None:
         yield
         return
-    log.info("reserved %s", lease.gpu)
+    log.info("reserved %s", _named(lease.gpus))
     before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = lease.gpu.uuid
+    os.environ[VISIBLE] = ",".join(gpu.uuid for gpu in lease.gpus)
     try:
         yield
     except RuntimeError as error:
-        _explain_lost_gpu(lease.gpu, error)
+        _explain_lost_gpu(lease.gpus, error)
         raise
     finally:
         if before is None:
@@ -64,8 +68,8 @@ def leased_gpu(runtime: RuntimeSettings) -> Iterator[None]:
         lease.release()
 
 
-def _wait_for_lease(device: str, limit: int) -> Lease | None:
-    """A lease of a GPU that this process may use; None if there is no GPU."""
+def _wait_for_lease(device: str, limit: int, count: int) -> Lease | None:
+    """A lease of GPUs that this process may use; None if there is no GPU."""
     began = time.monotonic()
     told: set[str] = set()
 
@@ -85,66 +89,81 @@ def _wait_for_lease(device: str, limit: int) -> Lease | None:
             tell(problem)
         if not gpus:
             return None
-        lease = take_lease(gpus, limit)
+        if count > len(gpus):
+            raise GeniferError(
+                f"runtime.gpus_per_job: {count}, but this training can use {len(gpus)}: {_named(gpus)}. "
+                f"Lower it, or name more GPUs in {VISIBLE}"
+            )
+        lease = take_lease(gpus, limit, count)
         if lease is not None:
             return lease
         if time.monotonic() - began > SECONDS_UNTIL_MESSAGE:
             tell(
-                f"waits for a GPU. Trainings use {', '.join(map(str, gpus))}, and runtime.jobs_per_gpu: "
-                f"{limit} allows no more. To share GPUs, raise runtime.jobs_per_gpu in all runs; to start "
-                f"fewer trainings at once: snakemake --resources gpu={len(gpus) * limit}"
+                f"waits for {'a GPU' if count == 1 else f'{count} GPUs'}. Trainings use {_named(gpus)}, and "
+                f"runtime.jobs_per_gpu: {limit} allows no more. To share GPUs, raise runtime.jobs_per_gpu in "
+                f"all runs; to start fewer trainings at once: snakemake --resources gpu={len(gpus) * limit}"
             )
         time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-def _explain_lost_gpu(gpu: Gpu, error: RuntimeError) -> None:
-    """Raise a `GeniferError` if the GPU is not there any more."""
+def _named(gpus: Sequence[Gpu]) -> str:
+    return ", ".join(map(str, gpus))
+
+
+def _explain_lost_gpu(gpus: Sequence[Gpu], error: RuntimeError) -> None:
+    """Raise a `GeniferError` if a GPU is not there any more."""
     listed, problems = listed_gpus()
-    if gpu.index and gpu.uuid not in {other.uuid for other in listed}:
-        raise GeniferError(
-            f"{gpu} has fallen out: nvidia-smi does not list it any more. "
-            f"{'; '.join([str(error).splitlines()[0], *problems])}. Run the same command again: the training "
-            "resumes on another GPU, or on this one after a restart of the machine"
-        ) from error
+    for gpu in gpus:
+        if gpu.index and gpu.uuid not in {other.uuid for other in listed}:
+            raise GeniferError(
+                f"{gpu} has fallen out: nvidia-smi does not list it any more. "
+                f"{'; '.join([str(error).splitlines()[0], *problems])}. Run the same command again: the "
+                "training resumes on another GPU, or on this one after a restart of the machine"
+            ) from error
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A GPU that this process may compute on until it releases it or ends.
+    """GPUs that this process may compute on until it releases them or ends.
 
     Attributes:
-        descriptor: of the open slot, which holds the lock.
+        descriptors: of the open slots, one per GPU, which hold the locks.
     """
 
-    gpu: Gpu
-    descriptor: int
+    gpus: tuple[Gpu, ...]
+    descriptors: tuple[int, ...]
 
     def release(self) -> None:
-        if self.descriptor in _descriptors:
-            _descriptors.remove(self.descriptor)
-            os.close(self.descriptor)
+        for descriptor in self.descriptors:
+            if descriptor in _descriptors:
+                _descriptors.remove(descriptor)
+                os.close(descriptor)
 
 
-def take_lease(gpus: Sequence[Gpu], limit: int) -> Lease | None:
-    """Take the GPU with the fewest trainings, if one has less than allowed.
+def take_lease(gpus: Sequence[Gpu], limit: int, count: int = 1) -> Lease | None:
+    """Take the GPUs with the fewest trainings, all or none, if enough of them have less than allowed.
 
     Args:
         limit: trainings that may share a GPU. Of several limits on one GPU, the lowest counts.
+        count: GPUs to take.
 
     Raises:
         GeniferError: `FOLDER` cannot be used.
     """
+    descriptors: list[int] = []
     try:
         lock = _locked(FOLDER, 0o1777, wait=True)  # one process chooses at a time
         assert lock is not None
         try:
             limits = {gpu: _limits_of_holders(gpu) for gpu in gpus}
             free = [gpu for gpu in gpus if len(limits[gpu]) < min([limit, *limits[gpu]])]
-            if not free:
+            chosen = sorted(free, key=lambda gpu: len(limits[gpu]))[:count]
+            if len(chosen) < count:
                 return None
-            gpu = min(free, key=lambda gpu: len(limits[gpu]))
-            slots = (_locked(_slot(gpu, limit, number), 0o755) for number in range(limit))
-            descriptor = next((descriptor for descriptor in slots if descriptor is not None), None)
+            for gpu in chosen:
+                slots = (_locked(_slot(gpu, limit, number), 0o755) for number in range(limit))
+                slot = next((slot for slot in slots if slot is not None), None)
+                descriptors += [] if slot is None else [slot]
         finally:
             os.close(lock)
     except OSError as error:
@@ -152,10 +171,12 @@ def take_lease(gpus: Sequence[Gpu], limit: int) -> Lease | None:
             f"{error.filename or FOLDER}: a GPU cannot be reserved there ({error.strerror}). Make {FOLDER} a "
             f"folder that all users can write (chmod 1777), on a disk of this machine"
         ) from error
-    if descriptor is None:  # what clears /tmp looks at it
+    lease = Lease(tuple(chosen), tuple(descriptors))
+    _descriptors.update(descriptors)
+    if len(descriptors) < count:  # what clears /tmp looks at one of them
+        lease.release()
         return None
-    _descriptors.add(descriptor)
-    return Lease(gpu, descriptor)
+    return lease
 
 
 def _slot(gpu: Gpu, limit: int | str, number: int | str) -> Path:

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
 from genifer.errors import GeniferError
+from genifer.runtime.processes import RENDEZVOUS, is_first
 
 
 def log_to(path: Path | None) -> None:
     """Send all messages to stderr and, if a path is given, to a new file there.
 
+    Of a training's processes the first one adds to the file of the process that has started it; the others
+    tell nothing but what goes wrong, to stderr.
+
     Raises:
         GeniferError: the file cannot be written.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if path is not None:
+    if path is not None and is_first():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+            if RENDEZVOUS not in os.environ:
+                path.write_bytes(b"")
+            handlers.append(logging.FileHandler(path, mode="a", encoding="utf-8"))
         except OSError as error:
             raise GeniferError(
                 f"--log: {path} cannot be written ({error.strerror}); give a path in a folder that can"
             ) from error
     # A terminal or pipe that has gone must not stop a training.
     logging.raiseExceptions = False
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    level = logging.INFO if is_first() else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
 
 
 def logs_to_file() -> bool:

@@ -49,9 +49,17 @@ class Status:
         folder: of the job.
         about: what else the file says of the job.
         steps: of the whole training.
+        writes: whether this process writes the file; one of several does.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any], steps: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        steps: int,
+        device: torch.device,
+        writes: bool = True,
+    ) -> None:
         self.path = folder / STATUS
         self.device = device
         self.content: dict[str, Any] = {**about, "state": "running", "message": None, "steps": steps}
@@ -59,7 +67,7 @@ class Status:
         self.content |= {"host": socket.gethostname(), "pid": os.getpid()}
         self.seconds_before = 0.0
         self.marks: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
-        self.writes = True
+        self.writes = writes
 
     def begin(self, done: int) -> None:
         """Begin, after steps that were done before."""

@@ -15,6 +15,8 @@ from genifer.errors import GeniferError
 from genifer.methods.method import Batch, Method
 from genifer.methods.rotation import FirstTaskWithRotations
 from genifer.nn.classifier import Classifier
+from genifer.nn.layers import BatchNorm2d
+from genifer.runtime import parallel
 from genifer.settings import ClassifierSettings, MethodSettings, PretrainClassifierSettings
 from genifer.training.checkpoints import (
     TrainedClassifier,
@@ -120,7 +122,7 @@ def fit(learner: Method, count: int) -> None:
     with job.loop(count, parts) as loop:
         if training is not None and loop.done == 0:
             learner.preparation = loop.preparation
-            learner.prepared = learner.prepare()
+            learner.prepared = parallel.tensors_of_first(learner.prepare())
         for step in loop:
             assert training is not None
             loop.record(step, training.step())
@@ -128,15 +130,16 @@ def fit(learner: Method, count: int) -> None:
         memory = learner.finish()
         if not learner.stores_exemplars:
             refuse_stored_images(memory, data.images, type(learner))
-    save_classifier(
-        job.output / "classifier.safetensors",
-        learner.classifier,
-        data.task,
-        data.mean,
-        data.std,
-        method=learner if memory or learner.has_own_logits() else None,
-        memory=memory,
-    )
+    if parallel.is_first():
+        save_classifier(
+            job.output / "classifier.safetensors",
+            learner.classifier,
+            data.task,
+            data.mean,
+            data.std,
+            method=learner if memory or learner.has_own_logits() else None,
+            memory=memory,
+        )
     loop.finish()
 
 
@@ -155,10 +158,11 @@ class ClassifierTraining:
         learner.batches = ShuffledBatches(learner.data, learner.images_per_batch(), learner.rng)
         learner.setup()
         networks = nn.ModuleDict(learner.networks).to(job.device)
+        if parallel.size() > 1:
+            _require_parts(learner)
         self.learner = learner
-        self.optimizer, self.schedule = make_optimizer(
-            settings.optimizer, [*learner.classifier.parameters(), *networks.parameters()], count
-        )
+        self.weights = [*learner.classifier.parameters(), *networks.parameters()]
+        self.optimizer, self.schedule = make_optimizer(settings.optimizer, self.weights, count)
         self._losses = job.compiled(self.losses)
         self.parts: dict[str, Part] = {
             "classifier": learner.classifier,
@@ -174,10 +178,12 @@ class ClassifierTraining:
     def step(self) -> dict[str, Tensor]:
         """Take one step of the optimizer; returns its scalars."""
         self.learner.step = self.schedule.done
-        losses = self._losses(self.learner.draw_batch())
+        losses = self._losses(parallel.own(self.learner.draw_batch()))
         self.optimizer.zero_grad()
         losses["loss"].backward()
+        parallel.average_gradients(self.weights)
         self.optimizer.step()
+        losses = parallel.averaged(losses)
         self.schedule.step(self.learner.progress_loss(losses))
         return losses
 
@@ -201,6 +207,31 @@ class _Prepared:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         device = self.learner.job.device
         self.learner.prepared = {name: tensor.to(device) for name, tensor in state.items()}
+
+
+def _require_parts(learner: Method) -> None:
+    """Refuse a method, or a batch, that several processes cannot share."""
+    name, settings = learner.job.block, learner.settings
+    if not learner.can_split_batches():
+        raise GeniferError(
+            f"runtime.gpus_per_job: {parallel.size()}, but method {learner.name} does not say that the mean "
+            "of its losses of parts of a batch is that of the whole batch. Train it with "
+            "runtime.gpus_per_job: 1, or if it is so, state splits_batches = True in the class that defines "
+            "its losses"
+        )
+    for network, module in nn.ModuleDict(learner.networks).named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm2d):
+            raise GeniferError(
+                f"runtime.gpus_per_job: {parallel.size()}, but the batch norm {network} of method "
+                f"{learner.name} would see parts of a batch: make it a genifer.nn.layers.BatchNorm2d, or "
+                "train the method with runtime.gpus_per_job: 1"
+            )
+    images = learner.images_per_batch()
+    parallel.require_even(
+        f"{name}.batch_size",
+        settings.batch_size,
+        {"images": images, "other samples": settings.batch_size - images},
+    )
 
 
 def _require_files(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genifer.data.batches import Normalization, TaskData
 from genifer.nn.generator import Generator
+from genifer.runtime import parallel
 
 PER_PASS = 250
 """Samples per pass of the classifier when the means are computed."""
@@ -81,6 +82,7 @@ class FeatureMeans:
                 0, labels, torch.ones_like(features[:, 0])
             )
             sums = torch.zeros_like(self.running).index_add_(0, labels, features)
+            counts, sums = parallel.summed(counts), parallel.summed(sums)
             kept = (1 - MEMORY) ** counts[:, None]
             self.running.mul_(kept).add_((1 - kept) * sums / counts[:, None].clamp(min=1))
             off = ((self.running - self.targets) * self.scale)[labels]

@@ -37,6 +37,7 @@ from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator
 from genifer.nn.losses import discriminator_loss, generator_distillation, generator_loss, r1_penalty
 from genifer.nn.stages import POOLED
+from genifer.runtime import parallel
 from genifer.runtime.seeds import job_seed, seeded_generator
 from genifer.settings import (
     DiscriminatorSettings,
@@ -149,13 +150,14 @@ def fit(training: GanTraining) -> None:
             loop.record(step, scalars)
             if training.g_ema.stage == 0 and loop.sample_grid_due(step):
                 loop.sample_grid(step, "samples", sample_grid(training.g_ema))
-    save_gan(
-        job.output / "gan.safetensors",
-        training.g_ema,
-        training.discriminator,
-        n_classes,
-        float(training.ada.probability),
-    )
+    if parallel.is_first():
+        save_gan(
+            job.output / "gan.safetensors",
+            training.g_ema,
+            training.discriminator,
+            n_classes,
+            float(training.ada.probability),
+        )
     loop.finish()
 
 
@@ -258,6 +260,8 @@ class GanTraining:
         )
         n = settings.batch_size
         self.n_old_samples = n // 2 if data.n_old else 0
+        parts = {"samples of old classes": self.n_old_samples, "of new ones": n - self.n_old_samples}
+        parallel.require_even("gan.batch_size", n, parts)
         self.batches = ShuffledBatches(data, n - self.n_old_samples, rng)
         ada = settings.ada
         self.augment = Augmentation(data.images.shape[-1]).to(job.device)
@@ -303,7 +307,7 @@ class GanTraining:
         self._generator_loss = job.compiled(self.generator_loss)
 
     def draw_batch(self) -> GanBatch:
-        """Draw half old and half new classes, or new ones only on the first task."""
+        """Draw half old and half new classes, or new ones only on the first task: this process's part."""
         settings, generator, data, rng = self.settings, self.generator, self.data, self.rng
         device, size = data.images.device, data.images.shape[-1]
         n, n_old, shared = settings.batch_size, self.n_old_samples, settings.share_generated
@@ -311,7 +315,7 @@ class GanTraining:
         images = random_crop_and_flip(self.normalize(pixels), 0, settings.horizontal_flip, rng)
         old = torch.randint(max(data.n_old, 1), (n_old,), generator=rng, device=device)
         new = torch.randint(data.n_old, data.n_old + data.n_new, (n - n_old,), generator=rng, device=device)
-        return GanBatch(
+        batch = GanBatch(
             z=torch.randn(n, generator.latent_dim, generator=rng, device=device),
             labels=torch.cat([old, new]),
             images=images,
@@ -326,6 +330,7 @@ class GanTraining:
             if settings.ada.mode != "none"
             else None,
         )
+        return parallel.own(batch)
 
     def step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Take a step (counted from 0): the discriminator's, then the generator's and its EMA's."""
@@ -335,7 +340,7 @@ class GanTraining:
         if step % self.settings.critic_steps == 0:
             scalars |= self.generator_step(batch, generated)
             self.update_ema(step // self.settings.critic_steps)
-        return scalars
+        return parallel.averaged(scalars)
 
     def set_learning_rates(self, step: int) -> None:
         """Lower both learning rates linearly from ``gan.decay_start`` on."""
@@ -360,6 +365,7 @@ class GanTraining:
             loss, scalars = self._discriminator_loss(both, batch)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
+        parallel.average_gradients(self.discriminator.parameters())
         self.discriminator_optimizer.step()
         if self.settings.ada.mode == "adaptive":
             self.ada.update(step, scalars["sign_of_d_real"])
@@ -372,6 +378,7 @@ class GanTraining:
         loss, scalars = self._generator_loss(batch, generated)
         self.generator_optimizer.zero_grad()
         loss.backward()
+        parallel.average_gradients(self.weights)
         self.discriminator.requires_grad_(True)
         self.generator_optimizer.step()
         return scalars
@@ -508,8 +515,8 @@ class GanTraining:
 
 
 def discriminator_scalars(loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """The scalars to log of a discriminator's step."""
-    real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
+    """The scalars to log of a discriminator's step; those of the logits are of all processes' samples."""
+    real_logits, fake_logits = (parallel.gathered(logits.detach()) for logits in (real_logits, fake_logits))
     return {
         "d_loss": loss.detach(),
         "d_real": real_logits.mean(),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from genifer.config import RunSettings, RuntimeSettings
+from genifer.runtime import parallel
 from genifer.runtime.device import (
     Arguments,
     Result,
@@ -122,8 +123,9 @@ def job_of(
         **checksums(read),
     }
     choice = _precision(run, device, data[0], checkpoints, ResumeFiles(output / RESUME_FOLDER, belongs_to))
-    log.info("[%s, task %d, seed %d] precision %s: %s", name, task, seed, choice.precision, choice.reason)
-    with explained_memory(f"{block}.batch_size"):
+    with parallel.joined(runtime.gpus_per_job, device), explained_memory(f"{block}.batch_size"):
+        choice = parallel.of_first(choice)
+        log.info("[%s, task %d, seed %d] precision %s: %s", name, task, seed, choice.precision, choice.reason)
         yield Job(
             name=name,
             seed=seed,
@@ -133,7 +135,8 @@ def job_of(
             precision=choice.precision,
             block=block,
             deterministic=runtime.deterministic,
-            compile=pick_compile(runtime.compile, device, steps_of_job(name, run), runtime.deterministic),
+            compile=parallel.size() == 1
+            and pick_compile(runtime.compile, device, steps_of_job(name, run), runtime.deterministic),
             resume_every=runtime.resume_every,
             collapse_limit=runtime.collapse_limit,
             trackers=runtime.trackers,

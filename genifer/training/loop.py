@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from genifer.errors import GeniferError, Interrupted
 from genifer.run_file import flat_settings
+from genifer.runtime import parallel
 from genifer.runtime.progress import Progress
 from genifer.runtime.status import Status, machine_of
 from genifer.runtime.tracking import Tracked, Trackers
@@ -60,14 +62,16 @@ class Loop:
         self.parts: dict[str, Part] = {**parts, "metrics": self.metrics}
         self.files = ResumeFiles(job.output / RESUME_FOLDER, job.belongs_to, job.precision)
         self.clock = Clock(job.resume_every)
-        self.stop = Stop()
+        self.stop = Stop(obeys_second=parallel.size() == 1)
         self._in_preparation: Mapping[str, Any] | None = None
         """The state to resume from, if it was written during the preparation."""
 
     def __enter__(self) -> Loop:
-        for path in self.job.output.glob(".*.safetensors"):
-            path.unlink()  # a checkpoint during whose writing the training was killed
+        if parallel.is_first():
+            for path in self.job.output.glob(".*.safetensors"):
+                path.unlink()  # a checkpoint during whose writing the training was killed
         found = self.files.read()
+        self._require_same_step(0 if found is None else found[0])
         if found is not None:
             self.done, state = found
             restore_state(self.parts, state, self.files.folder)
@@ -76,10 +80,11 @@ class Loop:
                 log.info("[%s] resumes after step %s", self.job.title, f"{self.done:,}")
         job = self.job
         settings = flat_settings(job.belongs_to.get("settings", {}))
-        self.trackers = Trackers(job.trackers, Tracked(job.output, job.title, settings, self.done))
+        trackers = job.trackers if parallel.is_first() else ()
+        self.trackers = Trackers(trackers, Tracked(job.output, job.title, settings, self.done))
         about = {"job": job.name, "seed": job.seed, "task": job.task}
         machine = machine_of(job.device, job.precision)
-        self.status = Status(job.output, about | machine, self.count, job.device)
+        self.status = Status(job.output, about | machine, self.count, job.device, parallel.is_first())
         self.progress = Progress(job.title, self.count)
         self.listening = self.stop.listening()
         self.listening.__enter__()
@@ -105,10 +110,7 @@ class Loop:
         for step in range(self.done, self.count):
             yield step
             self.done = step + 1
-            if self.stop.signal is not None or (self.clock.due() and self.done < self.count):
-                self._save()
-            if self.stop.signal is not None:
-                raise self.stop.interrupted(f"[{self.job.title}]", self.done)
+            self._save_or_stop(self.done, self.count, f"[{self.job.title}]")
         self._sound_state()
 
     def preparation(self, count: int, parts: Mapping[str, Part]) -> Iterator[int]:
@@ -127,12 +129,28 @@ class Loop:
             for step in range(counter.done, count):
                 yield step
                 counter.done = step + 1
-                if self.stop.signal is not None or (self.clock.due() and counter.done < count):
-                    self._save()
-                if self.stop.signal is not None:
-                    raise self.stop.interrupted(f"[{self.job.title}], preparation", counter.done)
+                self._save_or_stop(counter.done, count, f"[{self.job.title}], preparation")
         finally:
             self.parts, self._in_preparation = training, None
+
+    def _require_same_step(self, done: int) -> None:
+        """Refuse that processes resume from different steps."""
+        most, least = parallel.largest(done, -done)
+        if most != -least:
+            raise GeniferError(
+                f"{self.files.folder}: the processes of the training (runtime.gpus_per_job) read different "
+                f"files here, of steps {-least:,} and {most:,}; run them where all see the same folder"
+            )
+
+    def _save_or_stop(self, done: int, count: int, title: str) -> None:
+        """After a step, write the state if it is due; end, if a process of the training was told to stop."""
+        stop, due = parallel.largest(self.stop.signal or 0, parallel.is_first() and self.clock.due())
+        if stop:
+            self.stop.signal = signal.Signals(stop)
+        if stop or (due and done < count):
+            self._save()
+        if stop:
+            raise self.stop.interrupted(title, done)
 
     def record(self, step: int, scalars: Mapping[str, Tensor]) -> None:
         """Take the scalars of a step (counted from 0)."""
@@ -177,7 +195,8 @@ class Loop:
     def _save(self) -> None:
         state = self._sound_state()
         try:
-            self.files.write(self.done, state)
+            if parallel.is_first():
+                self.files.write(self.done, state)
         except GeniferError as error:
             if self.stop.signal is not None:
                 raise
@@ -206,9 +225,10 @@ class Loop:
 
     def finish(self) -> None:
         """Write metrics.csv; delete the resume files."""
-        about = {"job": self.job.name, "seed": self.job.seed, "task": self.job.task}
-        self.metrics.write(self.job.output / METRICS_FILE, about)
-        self.files.delete()
+        if parallel.is_first():
+            about = {"job": self.job.name, "seed": self.job.seed, "task": self.job.task}
+            self.metrics.write(self.job.output / METRICS_FILE, about)
+            self.files.delete()
         self.status.end("done", self.done)
 
 

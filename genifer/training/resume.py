@@ -193,14 +193,20 @@ class ResumeFiles:
 
 
 class Stop:
-    """Whether the training was told to stop, by a signal."""
+    """Whether the training was told to stop, by a signal.
 
-    def __init__(self) -> None:
+    Args:
+        obeys_second: whether a second one is not noted but obeyed. One of several processes may get the same
+            signal twice: from a scheduler, and from the process that has started it.
+    """
+
+    def __init__(self, obeys_second: bool = True) -> None:
         self.signal: signal.Signals | None = None
+        self.obeys_second = obeys_second
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note the signals instead of dying of them; a second one is not noted but obeyed."""
+        """Note the signals instead of dying of them."""
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
@@ -210,7 +216,8 @@ class Stop:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        signal.signal(number, signal.SIG_DFL)
+        if self.obeys_second:
+            signal.signal(number, signal.SIG_DFL)
 
     def interrupted(self, title: str, step: int) -> Interrupted:
         assert self.signal is not None

@@ -22,8 +22,9 @@ from support.pretended_gpus import list_gpus, pretended_gpus
 from genifer.config import RuntimeSettings
 from genifer.errors import GeniferError
 from genifer.runtime import gpu_lease
-from genifer.runtime.gpu_lease import Lease, leased_gpu, take_lease
+from genifer.runtime.gpu_lease import Lease, leased_gpus, take_lease
 from genifer.runtime.gpus import VISIBLE, Gpu
+from genifer.runtime.processes import RENDEZVOUS
 
 A, B = Gpu("GPU-a", "0", "Pretended"), Gpu("GPU-b", "1", "Pretended")
 
@@ -42,7 +43,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gpu]]
 
 
 def taken(lease: Lease | None) -> Gpu | None:
-    return None if lease is None else lease.gpu
+    return None if lease is None else lease.gpus[0]
 
 
 def in_a_process(code: str) -> subprocess.Popen[str]:
@@ -76,6 +77,37 @@ def test_the_gpu_with_the_fewest_trainings_is_next() -> None:
     assert leases[1] is not None
     leases[1].release()
     assert taken(take_lease([A, B], 2)) == B
+
+
+@pytest.mark.usefixtures("folder")
+def test_several_gpus_are_taken_all_or_none() -> None:
+    third = Gpu("GPU-c", "2", "Pretended")
+    one = take_lease([B], 1)
+    both = take_lease([A, B, third], 1, 2)
+    assert both is not None
+    assert both.gpus == (A, third)
+    assert one is not None
+    one.release()
+    assert take_lease([A, B, third], 1, 2) is None
+    assert taken(take_lease([A, B, third], 1)) == B  # nothing of the refused lease is left
+    both.release()
+    assert take_lease([A, third], 1, 2) is not None
+
+
+def test_a_training_in_several_processes_sees_its_gpus(
+    gpus: list[Gpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with leased_gpus(RuntimeSettings(), 2):
+        assert os.environ[VISIBLE] == f"{gpus[0].uuid},{gpus[1].uuid}"
+        monkeypatch.setenv(RENDEZVOUS, "/somewhere")
+        with leased_gpus(RuntimeSettings(), 2):  # in a process that it has started
+            assert os.environ[VISIBLE] == f"{gpus[0].uuid},{gpus[1].uuid}"
+    monkeypatch.delenv(RENDEZVOUS)
+    with (
+        pytest.raises(GeniferError, match=r"gpus_per_job: 3, but this training can use 2: .*Lower it"),
+        leased_gpus(RuntimeSettings(), 3),
+    ):
+        pass
 
 
 @pytest.mark.usefixtures("folder")
@@ -117,7 +149,7 @@ def test_one_process_chooses_at_a_time(folder: Path) -> None:
     folder.mkdir()
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    process = in_a_process("print('chooses', flush=True)\nprint(take_lease([A], 1).gpu.uuid, flush=True)")
+    process = in_a_process("print('chooses', flush=True)\nprint(take_lease([A], 1).gpus[0].uuid, flush=True)")
     assert line_of(process) == "chooses"
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)
@@ -129,7 +161,7 @@ def test_one_process_chooses_at_a_time(folder: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="takes leases as several users")
 def test_users_share_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever makes a folder, with whatever umask, others can use it."""
-    take = "print(take_lease([A, B], 1).gpu.uuid, flush=True)\ntime.sleep(60)"
+    take = "print(take_lease([A, B], 1).gpus[0].uuid, flush=True)\ntime.sleep(60)"
     with tempfile.TemporaryDirectory() as above, contextlib.ExitStack() as processes:
         Path(above).chmod(0o777)
         monkeypatch.setattr(gpu_lease, "FOLDER", Path(above) / "leases")
@@ -171,13 +203,13 @@ def test_a_folder_that_cannot_be_used(folder: Path) -> None:
 
 
 def test_the_process_sees_its_gpu_alone(gpus: list[Gpu], monkeypatch: pytest.MonkeyPatch) -> None:
-    with leased_gpu(RuntimeSettings()):
+    with leased_gpus(RuntimeSettings()):
         assert os.environ[VISIBLE] == gpus[0].uuid
         assert taken(take_lease(gpus, 1)) == gpus[1]
         assert take_lease(gpus, 1) is None
     assert VISIBLE not in os.environ
     monkeypatch.setenv(VISIBLE, "0")
-    with leased_gpu(RuntimeSettings(jobs_per_gpu=2)):
+    with leased_gpus(RuntimeSettings(jobs_per_gpu=2)):
         assert os.environ[VISIBLE] == gpus[0].uuid
     assert os.environ[VISIBLE] == "0"
 
@@ -188,7 +220,7 @@ def test_without_a_gpu_nothing_happens(
     device: Literal["cpu", "auto", "cuda"], setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VISIBLE, setting)
-    with leased_gpu(RuntimeSettings(device=device)):
+    with leased_gpus(RuntimeSettings(device=device)):
         assert os.environ[VISIBLE] == setting
     assert not gpu_lease.FOLDER.exists()
 
@@ -197,16 +229,16 @@ def test_without_a_gpu_nothing_happens(
 def test_no_gpu_that_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     list_gpus(tmp_path, [], "GPU is lost.", 15)
     message = "runtime.device: cuda, but no GPU works here. nvidia-smi: GPU is lost"
-    with pytest.raises(GeniferError, match=message), leased_gpu(RuntimeSettings(device="cuda")):
+    with pytest.raises(GeniferError, match=message), leased_gpus(RuntimeSettings(device="cuda")):
         pass
-    with caplog.at_level(logging.WARNING), leased_gpu(RuntimeSettings(device="auto")):
+    with caplog.at_level(logging.WARNING), leased_gpus(RuntimeSettings(device="auto")):
         assert VISIBLE not in os.environ
     assert "GPU is lost" in caplog.text
 
 
 def test_a_gpu_that_falls_out_during_a_training(gpus: list[Gpu], tmp_path: Path) -> None:
     def train(fails: str) -> None:
-        with leased_gpu(RuntimeSettings()):
+        with leased_gpus(RuntimeSettings()):
             if "CUDA" in fails:
                 list_gpus(tmp_path, gpus[1:], "GPU 0000:3B:00.0 is lost.", 15)
             raise RuntimeError(fails)
@@ -218,7 +250,7 @@ def test_a_gpu_that_falls_out_during_a_training(gpus: list[Gpu], tmp_path: Path)
     message = str(caught.value)
     assert message.startswith(f"{gpus[0]} has fallen out")
     assert "CUDA error: unspecified launch failure; nvidia-smi: GPU 0000:3B:00.0 is lost." in message
-    with leased_gpu(RuntimeSettings()):
+    with leased_gpus(RuntimeSettings()):
         assert os.environ[VISIBLE] == gpus[1].uuid
 
 

@@ -58,7 +58,7 @@ def work(gpus: list[Gpu], limits: list[int], notes: Path, log: int) -> None:
         while (lease := gpu_lease.take_lease(gpus, limit)) is None:
             time.sleep(random.uniform(0, 2 * BETWEEN_TRIES))
         now = time.monotonic()
-        note = notes / lease.gpu.uuid / name
+        note = notes / lease.gpus[0].uuid / name
         note.touch()
         there = [int(other.name.split(".")[2]) for other in note.parent.iterdir() if is_alive(other.name)]
         os.write(log, f"{now} {now - began} {len(there)} {min(there)}\n".encode())

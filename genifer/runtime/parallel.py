@@ -1,0 +1,265 @@
+"""What the processes of one training exchange; with one process nothing happens.
+
+Every process draws the same random numbers for the whole batch and trains on its part: every so many-th
+sample. Gradients are averaged after the backward pass, and whatever relates samples to each other (batch
+norm, minibatch standard deviation) is computed over all of them, with its gradient. So the processes compute
+what one computes with the whole batch, up to rounding.
+
+DistributedDataParallel is not used: a step of the GAN calls its networks several times with parts of them
+frozen, and R1 takes gradients with `torch.autograd.grad`, which it does not support. One all-reduce of all
+gradients is exact in any case. It does not overlap with the backward pass.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from genifer.errors import GeniferError, ProcessLost
+from genifer.runtime.processes import RENDEZVOUS, is_one_of_several
+
+Value = TypeVar("Value")
+
+TIMEOUT = timedelta(minutes=30)
+"""The first process may write its state in the meantime."""
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux's prctl (linux/prctl.h)."""
+
+_size, _rank = 1, 0
+_control: dist.ProcessGroup | None = None
+"""Group of all processes whose tensors are on the CPU, so that nothing waits for a GPU; None: the default."""
+
+
+@contextmanager
+def joined(count: int, device: torch.device) -> Iterator[None]:
+    """Be one of the processes of a training, if this process was started as one.
+
+    Args:
+        count: ``runtime.gpus_per_job``.
+        device: of the training; each process takes the GPU of its number.
+
+    Raises:
+        GeniferError: there are not so many GPUs.
+    """
+    global _size, _rank, _control
+    if count == 1 or not is_one_of_several():
+        yield
+        return
+    if RENDEZVOUS in os.environ:
+        _end_with_parent()
+    rank, on_gpu = int(os.environ["RANK"]), device.type == "cuda"
+    if on_gpu:
+        found, wanted = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+        if found <= wanted:
+            raise GeniferError(
+                f"runtime.gpus_per_job: {count}, but this training sees {found} GPU{'s'[: found != 1]} "
+                "(CUDA_VISIBLE_DEVICES, or the scheduler, may limit them); lower it, or give it more GPUs"
+            )
+        torch.cuda.set_device(wanted)
+    with _peers_needed():
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            init_method=f"file://{os.environ[RENDEZVOUS]}" if RENDEZVOUS in os.environ else "env://",
+            rank=rank,
+            world_size=count,
+            timeout=TIMEOUT,
+        )
+        if on_gpu:
+            group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+            assert isinstance(group, dist.ProcessGroup)
+            _control = group
+    _size, _rank = count, rank
+    try:
+        yield
+        with _peers_needed():
+            dist.barrier(_control)
+            dist.destroy_process_group()
+    finally:
+        _size, _rank, _control = 1, 0, None
+
+
+def size() -> int:
+    """Number of processes."""
+    return _size
+
+
+def is_first() -> bool:
+    """Whether this process writes the training's files."""
+    return _rank == 0
+
+
+def require_even(setting: str, value: int, parts: Mapping[str, int]) -> None:
+    """Refuse a batch that the processes cannot share equally.
+
+    Args:
+        setting: the one that ``value`` is of.
+        parts: numbers of samples in a batch, by what they are.
+    """
+    if any(count % _size for count in parts.values()):
+        what = " and ".join(f"{count} {name}" for name, count in parts.items() if count)
+        raise GeniferError(
+            f"{setting}: {value} gives batches of {what}, which {_size} processes (runtime.gpus_per_job) "
+            f"cannot share equally; choose it so that each of these numbers is a multiple of {_size}, or set "
+            "runtime.gpus_per_job: 1"
+        )
+
+
+def own(batch: Value) -> Value:
+    """This process's part of a batch: every so many-th row, from its own number on, of all tensors in it.
+
+    So kinds of samples that follow each other in a tensor are shared equally, and stay in order.
+    """
+    if _size == 1:
+        return batch
+    parts: Any
+    if isinstance(batch, Tensor):
+        if len(batch) % _size:
+            raise GeniferError(
+                f"a batch holds {len(batch)} samples, which {_size} processes (runtime.gpus_per_job) cannot "
+                "share equally; change the batch size, or set runtime.gpus_per_job: 1"
+            )
+        parts = batch[_rank::_size]
+    elif isinstance(batch, Mapping):
+        parts = {name: own(part) for name, part in batch.items()}
+    elif isinstance(batch, list | tuple):
+        several = [own(part) for part in batch]
+        parts = type(batch)(*several) if hasattr(batch, "_fields") else type(batch)(several)
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        parts = dataclasses.replace(batch, **own(vars(batch)))
+    else:
+        parts = batch
+    return parts
+
+
+def gathered(x: Tensor, dim: int = 0) -> Tensor:
+    """Join the parts of all processes along a dimension, in the order of the whole batch; differentiable.
+
+    The gradient is that of the sum of all processes' losses; it can be differentiated again.
+    """
+    if _size == 1:
+        return x
+    return _Gather.apply(x).movedim(0, dim + 1).flatten(dim, dim + 1)
+
+
+class _Gather(torch.autograd.Function):
+    """(...) of each process to (processes, ...)."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(_size)]
+        with _peers_needed():
+            dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _Scatter.apply(gradient)
+
+
+class _Scatter(torch.autograd.Function):
+    """(processes, ...) of each process to the sum of this process's row over all of them."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return summed(x)[_rank]
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _Gather.apply(gradient)
+
+
+def summed(x: Tensor) -> Tensor:
+    """Sum of all processes' tensors; without a gradient."""
+    if _size == 1:
+        return x
+    total = x.detach().clone(memory_format=torch.contiguous_format)
+    with _peers_needed():
+        dist.all_reduce(total)
+    return total
+
+
+def averaged(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Means of scalars over all processes; without a gradient."""
+    if _size == 1 or not scalars:
+        return scalars
+    means = summed(torch.stack([value.detach().float() for value in scalars.values()])) / _size
+    return dict(zip(scalars, means.unbind(), strict=True))
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their means over all processes."""
+    if _size == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    with _peers_needed():
+        dist.all_reduce(flat)
+    flat /= _size
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(
+        gradients, [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
+    )
+
+
+def tensors_of_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first process's tensors; the others give tensors of the same names, types and shapes."""
+    if _size > 1:
+        with _peers_needed():
+            for tensor in tensors.values():
+                dist.broadcast(tensor, 0)
+    return tensors
+
+
+def of_first(value: Value) -> Value:
+    """The first process's value, a small object."""
+    if _size == 1:
+        return value
+    values = [value]
+    with _peers_needed():
+        dist.broadcast_object_list(values, 0, _control)
+    return values[0]
+
+
+def largest(*numbers: int) -> list[int]:
+    """The largest of all processes' numbers, one by one; for what they have to do at the same step."""
+    if _size == 1:
+        return list(numbers)
+    together = torch.tensor(numbers)
+    with _peers_needed():
+        dist.all_reduce(together, dist.ReduceOp.MAX, _control)
+    return together.tolist()
+
+
+@contextmanager
+def _peers_needed() -> Iterator[None]:
+    """Explain that another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ProcessLost(
+            f"process {os.environ['RANK']} lost another process of its training "
+            f"({str(error).splitlines()[0]}); that one's failure is the reason"
+        ) from error
+
+
+def _end_with_parent() -> None:
+    """Be told to stop when the process that has started this one dies, where the system is Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
