@@ -106,6 +106,15 @@ def checkpoints_of(job):
     return lambda wildcards: LAYOUT.job(job, **wildcards).checkpoint_options()
 
 
+def archive_option():
+    """Params: the option that names a downloaded archive."""
+    if not LAYOUT.downloaded:
+        return []
+    if IN_STORAGE:
+        return lambda wildcards, input: ["--archive", str(input.archive)]
+    return ["--archive", LAYOUT.downloaded]
+
+
 def shown(picture, path):
     """A file that the report shows."""
     return report(

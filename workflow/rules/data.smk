@@ -52,15 +52,6 @@ for architecture, weights in LAYOUT.downloaded_weights.items():
             """
 
 
-def archive_option():
-    """Params: the option that names a downloaded archive."""
-    if not LAYOUT.downloaded:
-        return []
-    if IN_STORAGE:
-        return lambda wildcards, input: ["--archive", str(input.archive)]
-    return ["--archive", LAYOUT.downloaded]
-
-
 rule prepare_data:
     """Split the data set into tasks; once, or for each seed where the class order is drawn from it."""
     input:
