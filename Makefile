@@ -50,7 +50,7 @@ test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
 test-gpu: $(INSTALLED)
-	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods
+	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods tests/data/test_prepared_images.py
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check genifer tests docs

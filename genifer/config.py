@@ -222,6 +222,12 @@ class RuntimeSettings(Settings):
     deterministic: bool = Field(
         False, description="the same bits every time, on the same machine with the same number of threads"
     )
+    data_on_device: Literal["auto"] | bool = Field(
+        "auto",
+        description="keep a training's images in the device's memory (on a CPU: read them into memory before "
+        "the first step); false: prepared files are mapped and batches streamed; auto: on a GPU where they "
+        "take at most a quarter of its free memory",
+    )
     resume_every: Annotated[float, Field(ge=0)] = Field(
         5.0, description="minutes between resume files of a training; 0: one after every step"
     )

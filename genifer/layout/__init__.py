@@ -180,7 +180,7 @@ class Layout(Jobs):
     @property
     def runtime_options(self) -> str:
         """Plugins and settings that change no results, as JSON."""
-        names = ("compile", "resume_every", "trackers", "collapse_limit")
+        names = ("compile", "data_on_device", "resume_every", "trackers", "collapse_limit")
         runtime = plain(self.settings.runtime)
         plugins = [str(path) for path in self.settings.plugins]
         return json.dumps({"plugins": plugins} | {name: runtime[name] for name in names})
