@@ -85,7 +85,7 @@ def load_task_data(paths: Sequence[Path], device: torch.device, on_device: OnDev
                 raise GeniferError(
                     f"{path}: was prepared with a different {key} than {paths[0]}; prepare the data again"
                 )
-    images = PreparedImages([tensors["images"] for tensors, _ in read], device)
+    images = PreparedImages([tensors["images"] for tensors, _ in read], device, mapped=True)
     if _fits(images) if on_device == "auto" else on_device:
         images = images.kept_on_device()
     return TaskData(

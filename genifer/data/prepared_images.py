@@ -11,16 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genifer.runtime.mapped_memory import read_soon, will_be_read_at_random
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGE = 10**9
-"""Bytes from which on images may have to come from the disk, so that batches are read ahead."""
+"""Bytes from which on images in mapped files may not stay in memory, so that they come from the disk."""
 
 SHARE_OF_DEVICE = 0.25
 """Images that take at most this share of a GPU's free memory are kept there, for ``auto``."""
 
 BATCHES_AHEAD = 3
+"""Batches in the host's memory that wait for their step."""
+REQUESTED_AHEAD = 16
+"""Batches that are requested from the disk, so that none is waited for; the disk reads them in parallel."""
 
 
 class PreparedImages:
@@ -30,14 +35,18 @@ class PreparedImages:
     are read. Whatever else a tensor can do works too, but reads all of them.
 
     Args:
-        parts: images of each file, all of one shape: mapped into memory, or one tensor on the device.
+        parts: images of each file, all of one shape, in the host's memory; or one tensor on the device.
         device: where what is read goes.
+        mapped: whether the parts are files that are mapped into memory.
     """
 
-    def __init__(self, parts: Sequence[Tensor], device: torch.device) -> None:
+    def __init__(self, parts: Sequence[Tensor], device: torch.device, *, mapped: bool = False) -> None:
         self.parts = tuple(parts)
         self.device = device
-        self.ends: NDArray[np.int64] = np.cumsum([len(part) for part in parts])
+        self.mapped = mapped
+        counts = np.array([len(part) for part in parts], dtype=np.int64)
+        self.ends: NDArray[np.int64] = counts.cumsum()
+        self.starts: NDArray[np.int64] = self.ends - counts
         self.shape = torch.Size((int(self.ends[-1]), *parts[0].shape[1:]))
 
     @classmethod
@@ -51,21 +60,26 @@ class PreparedImages:
         return self.parts[0].device.type == "cpu"
 
     @property
+    def are_on_disk(self) -> bool:
+        """Whether they may have to be read from the disk."""
+        return self.mapped and self.shape.numel() >= LARGE
+
+    @property
     def are_streamed(self) -> bool:
         """Whether batches are worth reading ahead: from the disk, or to another device."""
-        return self.on_host and (self.device.type != "cpu" or self.shape.numel() >= LARGE)
+        return self.are_on_disk or (self.on_host and self.device.type != "cpu")
 
     def kept_on_device(self) -> PreparedImages:
         """Copy them to the device's memory."""
         images = torch.empty(self.shape, dtype=torch.uint8, device=self.device)
-        for part, end in zip(self.parts, self.ends.tolist(), strict=True):
-            images[end - len(part) : end] = part
+        for part, start in zip(self.parts, self.starts.tolist(), strict=True):
+            images[start : start + len(part)] = part
         return PreparedImages([images], self.device)
 
     def joined(self, more: Tensor) -> PreparedImages:
         """These and, after them, other images."""
         if self.on_host:
-            return PreparedImages([*self.parts, more.cpu()], self.device)
+            return PreparedImages([*self.parts, more.cpu()], self.device, mapped=self.mapped)
         return PreparedImages([torch.cat([*self.parts, more])], self.device)
 
     def __len__(self) -> int:
@@ -75,11 +89,14 @@ class PreparedImages:
         if isinstance(index, Tensor) and index.dim() == 1:
             return self.take(index.nonzero().squeeze(1) if index.dtype == torch.bool else index)
         if len(self.parts) == 1:
-            return self.parts[0][index].to(self.device)
+            some = self.parts[0][index]
+            if self.are_on_disk and some.is_contiguous():
+                read_soon(some)
+            return some.to(self.device)
         if isinstance(index, int):
             row = range(len(self))[index]
             number = int(np.searchsorted(self.ends, row, side="right"))
-            return self.parts[number][row - self.ends[number]].to(self.device)
+            return self.parts[number][row - self.starts[number]].to(self.device)
         if isinstance(index, slice):
             return self.take(torch.arange(len(self))[index])
         return self.whole()[index]
@@ -108,12 +125,26 @@ class PreparedImages:
         if len(self.parts) == 1:
             np.take(self.parts[0].numpy(), wanted, axis=0, out=images, mode="clip")
             return buffer
-        of_part = np.searchsorted(self.ends, wanted, side="right")
+        of_part, in_part = self.places(wanted)
         for number, part in enumerate(self.parts):
-            places = np.flatnonzero(of_part == number)
-            if len(places):
-                images[places] = part.numpy()[wanted[places] - (self.ends[number] - len(part))]
+            at = np.flatnonzero(of_part == number)
+            if len(at):
+                images[at] = part.numpy()[in_part[at]]
         return buffer
+
+    def request(self, rows: Tensor) -> None:
+        """Ask the system to read images from the disk, and do not wait for them.
+
+        Args:
+            rows: from 0.
+        """
+        for number, row in zip(*(places.tolist() for places in self.places(rows.numpy())), strict=True):
+            read_soon(self.parts[number][row])
+
+    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The part and the row in it, of rows that count from 0."""
+        of_part = np.searchsorted(self.ends, rows, side="right")
+        return of_part, rows - self.starts[of_part]
 
     def whole(self) -> Tensor:
         """All images as one tensor on the device."""
@@ -151,11 +182,17 @@ class ReadAhead:
 
     def __init__(self, images: PreparedImages) -> None:
         self.images = images
+        if images.are_on_disk:
+            for part in images.parts:
+                will_be_read_at_random(part)
         self.thread = ThreadPoolExecutor(1, "images")
         self.reading: deque[Future[Tensor]] = deque()
+        self.requested = 0
+        """Batches that follow and are requested from the disk, those that are being read included."""
 
     def take(self, rows: Tensor) -> Tensor:
         """The images of the next batch, which was announced, or is read now."""
+        self.requested = max(0, self.requested - 1)
         if not self.reading:
             return self.images.take(rows)
         return self.reading.popleft().result().to(self.images.device, non_blocking=True)
@@ -167,8 +204,13 @@ class ReadAhead:
             rows: of the images that follow, on the host; those of batches that were announced before come
                 first.
         """
-        complete = rows.split(batch_size)[: len(rows) // batch_size]
-        for batch in complete[len(self.reading) : BATCHES_AHEAD]:
+        ahead = min(len(rows) // batch_size, REQUESTED_AHEAD)
+        batches = rows[: ahead * batch_size].split(batch_size)[:ahead]
+        if self.images.are_on_disk:
+            for batch in batches[self.requested :]:
+                self.thread.submit(self.images.request, batch)
+            self.requested = max(self.requested, ahead)
+        for batch in batches[len(self.reading) : BATCHES_AHEAD]:
             # Not in the thread, where another GPU may be the current one.
             buffer = self.images.buffer(len(batch))
             self.reading.append(self.thread.submit(self.images.read, batch, buffer))
@@ -176,3 +218,4 @@ class ReadAhead:
     def forget(self) -> None:
         """Drop what was announced."""
         self.reading.clear()
+        self.requested = 0

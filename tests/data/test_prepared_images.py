@@ -67,6 +67,7 @@ def test_files_are_mapped_not_copied(files: list[Path]) -> None:
 def test_batches_that_are_read_ahead_are_the_same(files: list[Path], tasks: int, on_device: bool) -> None:
     data = load_task_data(files[:tasks], CPU, on_device)
     assert len(data.images.parts) == (1 if on_device else tasks)
+    assert data.images.are_streamed is not on_device
     rng, plain_rng = (torch.Generator().manual_seed(3) for _ in range(2))
     shuffled, left, images = ShuffledBatches(data, 32, rng), torch.empty(0, dtype=torch.int64), data.images[:]
     for _ in range(3 * len(images) // 32):
@@ -124,7 +125,7 @@ def test_what_fits_a_gpu_is_kept_there(files: list[Path], monkeypatch: pytest.Mo
     images = load_task_data(files[:1], CPU).images
     size = images.shape.numel()
     assert not batches._fits(images)  # on a CPU
-    on_gpu = PreparedImages(images.parts, torch.device("cuda"))
+    on_gpu = PreparedImages(images.parts, torch.device("cuda"), mapped=True)
     assert on_gpu.are_streamed
     for free, fits in ((4 * size, True), (4 * size - 4, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10 * free))
