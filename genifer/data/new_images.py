@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 IN_MEMORY = 10**9
 """Bytes up to which images are kept in memory; larger arrays are mapped files without a name."""
 
-PIECE = 2**26
+PIECE = 2**24
 """Bytes of images that are computed or written at once."""
 
 
