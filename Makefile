@@ -57,7 +57,7 @@ test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
 test-gpu: $(INSTALLED)
-	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods
+	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods tests/data/test_prepared_images.py
 
 # Where Slurm cannot be installed, the reason is printed and nothing is run.
 test-cluster: $(INSTALLED)

@@ -232,6 +232,12 @@ class RuntimeSettings(Settings):
         description="GPUs per training, each with a process that computes an equal part of every batch; with "
         "device: cpu, processes. Results are the same up to rounding",
     )
+    data_on_device: Literal["auto"] | bool = Field(
+        "auto",
+        description="keep a training's images in the device's memory (on a CPU: read them into memory before "
+        "the first step); false: prepared files are mapped and batches streamed; auto: on a GPU where they "
+        "take at most a quarter of its free memory",
+    )
     resume_every: Annotated[float, Field(ge=0)] = Field(
         5.0, description="minutes between resume files of a training; 0: one after every step"
     )

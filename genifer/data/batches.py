@@ -1,32 +1,36 @@
-"""The images of a task on the device, and batches of them."""
+"""The images of a task, and batches of them on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from genifer.data.prepared_images import SHARE_OF_DEVICE, PreparedImages, ReadAhead
 from genifer.errors import GeniferError
 from genifer.runtime.tensors import load_tensors
+
+OnDevice = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """The images of one task, or of several tasks together, on the device.
+    """The images of one task, or of several tasks together.
 
     Attributes:
-        images: (n, channels, size, size), uint8.
-        labels: (n,), int64, positions in the class order.
+        images: (n, channels, size, size), uint8; what is read of them lies on the device.
+        labels: (n,), int64, positions in the class order, on the device.
         tasks: number of new classes in each task of the scenario.
         task: the last task that the images belong to.
         mean, std: one value per channel, for pixels scaled to 0..1.
         class_names: of all classes, in the class order.
     """
 
-    images: Tensor
+    images: PreparedImages
     labels: Tensor
     tasks: tuple[int, ...]
     task: int
@@ -49,12 +53,26 @@ class TaskData:
         """Number of classes in the whole scenario."""
         return sum(self.tasks)
 
+    def of_class(self, label: int) -> Tensor:
+        """The images of a class (m, channels, size, size), in order."""
+        return self.images[self.labels == label]
 
-def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
-    """Read prepared files of one split and join them in the given order.
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images and labels once, in order."""
+        for start, labels in zip(
+            range(0, len(self.labels), batch_size), self.labels.split(batch_size), strict=True
+        ):
+            yield self.images[start : start + batch_size], labels
+
+
+def load_task_data(paths: Sequence[Path], device: torch.device, on_device: OnDevice = False) -> TaskData:
+    """Open prepared files of one split, in the given order.
 
     Args:
         paths: one file per task.
+        on_device: whether to copy the images to the device's memory. Otherwise the files stay mapped into the
+            host's, and what is read of them goes to the device. ``auto`` copies them to a GPU where they take
+            a small part of its free memory.
 
     Raises:
         GeniferError: a file is missing or damaged, or the files belong to different scenarios.
@@ -67,8 +85,11 @@ def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
                 raise GeniferError(
                     f"{path}: was prepared with a different {key} than {paths[0]}; prepare the data again"
                 )
+    images = PreparedImages([tensors["images"] for tensors, _ in read], device, mapped=True)
+    if _fits(images) if on_device == "auto" else on_device:
+        images = images.kept_on_device()
     return TaskData(
-        torch.cat([tensors["images"] for tensors, _ in read]).to(device),
+        images,
         torch.cat([tensors["labels"] for tensors, _ in read]).to(device),
         tuple(first["tasks"]),
         max(description["task"] for _, description in read),
@@ -76,6 +97,14 @@ def load_task_data(paths: Sequence[Path], device: torch.device) -> TaskData:
         tuple(first["std"]),
         tuple(first["class_names"]),
     )
+
+
+def _fits(images: PreparedImages) -> bool:
+    """Whether images find room on a GPU beside the training."""
+    if images.device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(images.device)
+    return images.shape.numel() <= SHARE_OF_DEVICE * free
 
 
 def only(paths: Sequence[Path]) -> Sequence[Path]:
@@ -122,7 +151,8 @@ class Normalization(torch.nn.Module):
 class ShuffledBatches:
     """Endless batches (images, labels) that run through one random permutation of all images after another.
 
-    The state to resume from is the rest of the current permutation.
+    The state to resume from is the rest of the current permutation. Images that do not lie on the device are
+    read ahead, as far as the permutation is known; the order and the random numbers are the same.
 
     Args:
         data: the images to draw from.
@@ -134,24 +164,34 @@ class ShuffledBatches:
         self.data = data
         self.batch_size = batch_size
         self.rng = rng
-        self.left = torch.empty(0, dtype=torch.int64, device=data.images.device)
+        self.ahead = ReadAhead(data.images) if data.images.are_streamed else None
+        # The host has to know the rows that it reads.
+        home = torch.device("cpu") if self.ahead is not None else data.labels.device
+        self.left = torch.empty(0, dtype=torch.int64, device=home)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        data = self.data
+        data, device = self.data, self.data.labels.device
         while len(self.left) < self.batch_size:
-            permutation = torch.randperm(len(data.labels), generator=self.rng, device=self.left.device)
-            self.left = torch.cat([self.left, permutation])
+            permutation = torch.randperm(len(data.labels), generator=self.rng, device=device)
+            self.left = torch.cat([self.left, permutation.to(self.left.device)])
         batch, self.left = self.left[: self.batch_size], self.left[self.batch_size :]
-        return data.images[batch], data.labels[batch]
+        if self.ahead is None:
+            return data.images[batch], data.labels[batch]
+        images = self.ahead.take(batch)
+        self.ahead.announce(self.left, self.batch_size)
+        rows = batch.pin_memory() if device.type == "cuda" else batch
+        return images, data.labels[rows.to(device, non_blocking=True)]
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"left": self.left.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.left = state["left"].to(self.left.device)
+        if self.ahead is not None:
+            self.ahead.forget()
 
 
 def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Generator) -> Tensor:

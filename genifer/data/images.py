@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genifer.data.dataset import Arrays
+from genifer.data.new_images import new_images, pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,11 +88,15 @@ def to_channels(images: Images, channels: int) -> Images:
     """
     if images.shape[1] == channels:
         return images
-    if channels == 3:
-        return np.repeat(images, 3, axis=1)
+    converted = new_images((len(images), channels, *images.shape[2:]))
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    grey: NDArray[np.float32] = np.einsum("nchw,c->nhw", images, weights)
-    return np.rint(grey).astype(np.uint8)[:, None]
+    for piece in pieces(images):
+        if channels == 3:
+            converted[piece] = images[piece]
+        else:
+            grey: NDArray[np.float32] = np.einsum("nchw,c->nhw", images[piece], weights)
+            converted[piece] = np.rint(grey)[:, None]
+    return converted
 
 
 def to_size(images: Images, size: int) -> Images:
@@ -108,8 +113,14 @@ def to_size(images: Images, size: int) -> Images:
         return images
     import torch  # not above: the check before a run does not need it, and its import takes a second
 
-    resized = torch.nn.functional.interpolate(
-        torch.from_numpy(images).float(), (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    pixels: Images = resized.round_().clamp_(0, 255).to(torch.uint8).numpy()
-    return pixels
+    converted = new_images((*images.shape[:2], size, size))
+    for piece in pieces(images):
+        resized = torch.nn.functional.interpolate(
+            torch.from_numpy(images[piece]).float(),
+            (size, size),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
+        )
+        converted[piece] = resized.round_().clamp_(0, 255).to(torch.uint8).numpy()
+    return converted

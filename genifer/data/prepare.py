@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +13,10 @@ import torch
 from genifer.config import DataSettings, ScenarioSettings
 from genifer.data.dataset import Dataset
 from genifer.data.load import load_arrays
+from genifer.data.new_images import pieces
 from genifer.data.scenario import build_scenario
 from genifer.errors import GeniferError
-from genifer.runtime.tensors import save_tensors
+from genifer.runtime.tensors import InPieces, save_in_pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +60,7 @@ def prepare_data(
 
     mean, std = data.mean, data.std
     if not isinstance(mean, list) or not isinstance(std, list):
-        mean, std = _statistics(train.of(scenario.labels(0)).gathered())
+        mean, std = _statistics(train.of(scenario.labels(0)))
     splits = {"train": train, "test": test}
     if data.validation_fraction > 0:
         splits["validation"] = validation
@@ -85,14 +87,18 @@ def prepare_data(
             }
             prepared.append((f"task_{task}_{split}", of_task, description))
     for name, of_task, description in prepared:
-        images, labels = of_task.gathered(), of_task.labels
-        tensors = {"images": torch.from_numpy(images), "labels": torch.from_numpy(labels)}
-        save_tensors(output / f"{name}.safetensors", tensors, description)
+        labels = of_task.labels
+        shape = (len(labels), *of_task.images.shape[1:])
+        tensors = {
+            "images": InPieces(torch.uint8, shape, map(torch.from_numpy, of_task.in_pieces())),
+            "labels": InPieces(torch.int64, labels.shape, [torch.from_numpy(labels)]),
+        }
+        save_in_pieces(output / f"{name}.safetensors", tensors, description)
         log.info("%s: %d images of %d classes", name, len(labels), len(np.unique(labels)))
 
 
 class Chosen(NamedTuple):
-    """Some of the images of a split, sorted by label. They are copied only when they are gathered.
+    """Some of the images of a split, sorted by label. They are copied piece by piece.
 
     Attributes:
         images: (n, channels, size, size), all images of the split.
@@ -109,9 +115,9 @@ class Chosen(NamedTuple):
         first, last = np.searchsorted(self.labels, [wanted.start, wanted.stop])
         return Chosen(self.images, self.rows[first:last], self.labels[first:last])
 
-    def gathered(self) -> Images:
-        """Copy the chosen images to one array."""
-        return self.images[self.rows]
+    def in_pieces(self) -> Iterator[Images]:
+        """Yield copies of consecutive chosen images."""
+        return (self.images[self.rows[piece]] for piece in pieces(self.images, len(self.rows)))
 
 
 def _sorted_by_label(images: Images, labels: Labels) -> Chosen:
@@ -136,9 +142,12 @@ def _split_classes(
     )
 
 
-def _statistics(images: Images) -> tuple[list[float], list[float]]:
+def _statistics(chosen: Chosen) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, of pixels scaled to 0..1."""
-    counts = np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])])
+    counts = np.zeros((chosen.images.shape[1], 256), dtype=np.int64)
+    for images in chosen.in_pieces():
+        for channel, of_channel in enumerate(counts):
+            of_channel += np.bincount(images[:, channel].ravel(), minlength=256)
     shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = shares @ values
     std = np.sqrt(shares @ values**2 - mean**2)

@@ -56,7 +56,7 @@ def evaluate(
                 predictor.logits(
                     trained.normalization(images).contiguous(memory_format=torch.channels_last)
                 ).argmax(1)
-                for images in data.images.split(settings.batch_size)
+                for images, _ in data.in_order(settings.batch_size)
             ]
         )
         n_test, n_correct = len(data.labels), int((predicted == data.labels).sum())

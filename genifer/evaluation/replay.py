@@ -212,7 +212,7 @@ def _averaged(features: Tensor) -> Tensor:
 
 
 def _of_class(data: TaskData, label: int) -> Tensor:
-    images = data.images[data.labels == label]
+    images = data.of_class(label)
     if not len(images):
         raise GeniferError(
             f"class '{data.class_names[label]}' has no image to compare replayed ones with; give it some, "

@@ -182,6 +182,7 @@ class Layout(Jobs):
         """Plugins and settings that change no results, as JSON."""
         names = (
             "compile",
+            "data_on_device",
             "gpus_per_job",
             "jobs_per_gpu",
             "resume_every",

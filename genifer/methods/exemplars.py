@@ -49,7 +49,7 @@ class Exemplars(Method):
 
         from genifer.data.batches import ShuffledBatches
 
-        images = torch.cat([self.data.images, self.memory["images"]])
+        images = self.data.images.joined(self.memory["images"])
         labels = torch.cat([self.data.labels, self.memory["labels"]])
         together = dataclasses.replace(self.data, images=images, labels=labels)
         self.batches = ShuffledBatches(together, self.settings.batch_size, self.rng)
@@ -64,7 +64,7 @@ class Exemplars(Method):
 
         images, labels = [], []
         for label in range(self.data.n_old, self.data.n_old + self.data.n_new):
-            of_class = self.data.images[self.data.labels == label]
+            of_class = self.data.of_class(label)
             chosen = herd(self.directions(of_class), self.settings.per_class)
             images.append(of_class[chosen])
             labels.append(torch.full_like(chosen, label))

@@ -202,11 +202,7 @@ class Method:
         """Yield all of the task's images once, in order: normalised, without augmentation, with labels."""
         import torch
 
-        for images, labels in zip(
-            self.data.images.split(self.settings.batch_size),
-            self.data.labels.split(self.settings.batch_size),
-            strict=True,
-        ):
+        for images, labels in self.data.in_order(self.settings.batch_size):
             yield self.normalize(images).contiguous(memory_format=torch.channels_last), labels
 
     @classmethod

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,6 +31,61 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
         except SafetensorError as error:
             # It stands for every error of writing, such as a full disk.
             raise OSError(str(error)) from error
+
+
+class InPieces(NamedTuple):
+    """A tensor that is computed while it is written.
+
+    Attributes:
+        dtype: uint8 or int64.
+        pieces: tensors that, joined along the first dimension, have the shape.
+    """
+
+    dtype: torch.dtype
+    shape: Sequence[int]
+    pieces: Iterable[Tensor]
+
+
+DTYPES = {torch.int64: "I64", torch.uint8: "U8"}
+"""Names of types in a safetensors file; as in `save_file`, those with more bytes per element come first."""
+ALIGNMENT = 8
+"""Bytes; a header of a safetensors file is filled up to a multiple of it."""
+
+
+def save_in_pieces(path: Path, tensors: Mapping[str, InPieces], description: Mapping[str, Any]) -> None:
+    """Write the same bytes as `save_tensors` without holding a whole tensor in memory.
+
+    The header of a safetensors file is its length (8 bytes, little-endian) and JSON that says where each
+    tensor lies (https://github.com/safetensors/safetensors, format).
+    """
+    described = json.dumps(description)
+    order = list(DTYPES)
+    places: dict[str, int] = {}
+    entries: dict[str, Any] = {"__metadata__": None}
+    end = 0
+    for name, (dtype, shape, _) in sorted(tensors.items(), key=lambda t: (order.index(t[1].dtype), t[0])):
+        places[name], size = end, math.prod(shape) * dtype.itemsize
+        entries[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+
+    def header(checksum: str) -> bytes:
+        entries["__metadata__"] = {"genifer": f"{checksum} {described}"}
+        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % ALIGNMENT)
+        return len(text).to_bytes(8, "little") + text
+
+    digest = hashlib.sha256(described.encode())
+    start = len(header(digest.hexdigest()))
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        for name, (dtype, shape, pieces) in sorted(tensors.items()):
+            digest.update(f"\n{name} {dtype} {list(shape)}\n".encode())
+            file.seek(start + places[name])
+            for piece in pieces:
+                content = piece.contiguous().reshape(-1).view(torch.uint8).numpy().data
+                digest.update(content)
+                file.write(content)
+        file.seek(0)
+        file.write(header(digest.hexdigest()))
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

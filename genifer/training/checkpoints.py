@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genifer.config import plain
 from genifer.data.batches import Normalization
+from genifer.data.prepared_images import PreparedImages
 from genifer.errors import GeniferError
 from genifer.methods.method import MEMORY, Method
 from genifer.nn.classifier import Classifier
@@ -134,7 +135,9 @@ def load_predictor(path: Path, device: torch.device, registry: Registry) -> tupl
     return trained, method(settings, trained.network, trained.memory)
 
 
-def refuse_stored_images(memory: Mapping[str, Tensor], images: Tensor, method: type[Method]) -> None:
+def refuse_stored_images(
+    memory: Mapping[str, Tensor], images: Tensor | PreparedImages, method: type[Method]
+) -> None:
     """Refuse a memory that holds images, which is for methods that declare it.
 
     Args:

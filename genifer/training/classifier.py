@@ -39,7 +39,7 @@ def pretrain_classifier(
 ) -> None:
     """Train a new classifier on the first task; writes ``classifier.safetensors``."""
     rng = job.start()
-    data = load_task_data(only(data_paths), job.device)
+    data = load_task_data(only(data_paths), job.device, job.data_on_device)
     method = FirstTaskWithRotations if settings.rotations else Method
     learner = method(settings, _first_classifier(network, data, job), {})
     begin(learner, job, data, rng)
@@ -68,7 +68,8 @@ def train_task(
         GeniferError: a checkpoint is missing, or is that of another task or method.
     """
     rng = job.start()
-    data = load_task_data(data_paths if method.images == "so_far" else only(data_paths), job.device)
+    paths = data_paths if method.images == "so_far" else only(data_paths)
+    data = load_task_data(paths, job.device, job.data_on_device)
     _require_files(method, data, old_classifier_path, old_gan_path)
     if method.images == "so_far":
         log.info("[%s] trains on the images of all tasks so far", job.title)

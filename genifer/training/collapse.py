@@ -112,7 +112,7 @@ class Diversity:
         seed: int,
     ) -> None:
         self.discriminator_input, self.autocast = discriminator_input, autocast
-        device = data.images.device
+        device = data.labels.device
         rng = torch.Generator(device).manual_seed(seed)
         n_old = pairs // 2 if teacher is not None else 0
         old = torch.randint(max(data.n_old, 1), (n_old,), generator=rng, device=device)

@@ -53,12 +53,12 @@ class FeatureMeans:
         with torch.no_grad():
             for label in range(data.n_old):
                 assert teacher is not None
-                labels = torch.full((OF_TEACHER,), label, device=data.images.device)
-                z = torch.randn(OF_TEACHER, teacher.latent_dim, generator=rng, device=data.images.device)
+                labels = torch.full((OF_TEACHER,), label, device=data.labels.device)
+                z = torch.randn(OF_TEACHER, teacher.latent_dim, generator=rng, device=data.labels.device)
                 samples = teacher(z, labels, teacher.draw_noise(OF_TEACHER, rng)).float()
                 add(features(samples, teacher.stage))
             for label in range(data.n_old, data.n_old + data.n_new):
-                images = data.images[data.labels == label].split(PER_PASS)
+                images = data.of_class(label).split(PER_PASS)
                 add(torch.cat([features(normalize(some), 0) for some in images]))
         self.targets = torch.stack(means)
         variance = torch.stack(variances).mean(0)

@@ -77,7 +77,7 @@ def pretrain_gan(
 ) -> None:
     """Train a new GAN on the first task; writes ``gan.safetensors``."""
     rng = job.start()
-    data = load_task_data(only(data_paths), job.device)
+    data = load_task_data(only(data_paths), job.device, job.data_on_device)
     trained = load_classifier(classifier_path, job.device)
     require_classes(classifier_path, trained.network.n_classes, data.n_new, "the GAN of task 0")
     generator, discriminator = new_gan(
@@ -100,7 +100,7 @@ def train_gan(
 ) -> None:
     """Train the GAN on a later task; writes ``gan.safetensors``."""
     rng = job.start()
-    data = load_task_data(only(data_paths), job.device)
+    data = load_task_data(only(data_paths), job.device, job.data_on_device)
     trained = load_classifier(classifier_path, job.device)
     what = f"the GAN of task {data.task}"
     require_classes(classifier_path, trained.network.n_classes, data.n_old + data.n_new, what)
@@ -309,7 +309,7 @@ class GanTraining:
     def draw_batch(self) -> GanBatch:
         """Draw half old and half new classes, or new ones only on the first task: this process's part."""
         settings, generator, data, rng = self.settings, self.generator, self.data, self.rng
-        device, size = data.images.device, data.images.shape[-1]
+        device, size = data.labels.device, data.images.shape[-1]
         n, n_old, shared = settings.batch_size, self.n_old_samples, settings.share_generated
         pixels, labels = next(self.batches)
         images = random_crop_and_flip(self.normalize(pixels), 0, settings.horizontal_flip, rng)

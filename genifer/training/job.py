@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from genifer.config import RunSettings, RuntimeSettings
+from genifer.data.batches import OnDevice
 from genifer.runtime import parallel
 from genifer.runtime.device import (
     Arguments,
@@ -47,6 +48,7 @@ class Job:
         deterministic: whether to insist on algorithms that give the same bits every time.
         compile: whether to compile the losses of a step.
         resume_every: minutes between resume files; 0 writes one after every step.
+        data_on_device: whether to keep images in the device's memory (`load_task_data`).
         collapse_limit: below it a GAN has collapsed; 0 never stops a training.
         trackers: names of the experiment trackers.
         belongs_to: the settings, and the checksums of the inputs, that resume files belong to.
@@ -62,6 +64,7 @@ class Job:
     deterministic: bool = False
     compile: bool = False
     resume_every: float = DEFAULTS.resume_every
+    data_on_device: OnDevice = DEFAULTS.data_on_device
     collapse_limit: float = DEFAULTS.collapse_limit
     trackers: Sequence[str] = ()
     belongs_to: Mapping[str, Any] = field(default_factory=dict)
@@ -138,6 +141,7 @@ def job_of(
             compile=parallel.size() == 1
             and pick_compile(runtime.compile, device, steps_of_job(name, run), runtime.deterministic),
             resume_every=runtime.resume_every,
+            data_on_device=runtime.data_on_device,
             collapse_limit=runtime.collapse_limit,
             trackers=runtime.trackers,
             belongs_to=belongs_to,

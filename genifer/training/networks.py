@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genifer.data.prepared_images import PreparedImages
 from genifer.nn.classifier import Classifier
 from genifer.nn.discriminator import Discriminator
 from genifer.nn.generator import Generator, default_channels
@@ -31,7 +32,7 @@ def new_gan(
     discriminator_settings: DiscriminatorSettings,
     classifier: Classifier,
     n_classes: int,
-    images: Tensor,
+    images: Tensor | PreparedImages,
 ) -> tuple[Generator, Discriminator]:
     """Make generator and discriminator for a classifier and images (n, channels, size, size) like these."""
     image_channels, size = images.shape[1], images.shape[-1]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genifer.config import RunSettings
 from genifer.data.batches import TaskData
+from genifer.data.prepared_images import PreparedImages
 from genifer.methods.method import Method
 from genifer.nn.classifier import Classifier
 from genifer.training.classifier import ClassifierTraining, begin
@@ -115,4 +116,5 @@ def random_data(settings: RunSettings, task: int, device: torch.device) -> TaskD
     images = torch.randint(0, 256, size, generator=rng, dtype=torch.uint8)
     labels = torch.randint(first, first + tasks[task], (n,), generator=rng)
     grey = (0.5,) * data.channels
-    return TaskData(images.to(device), labels.to(device), tasks, task, grey, grey, ())
+    prepared = PreparedImages.of(images.to(device))
+    return TaskData(prepared, labels.to(device), tasks, task, grey, grey, ())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genifer.compat.checkpoints import load_classifier, load_discriminator, load_generator
 from genifer.data.batches import TaskData
+from genifer.data.prepared_images import PreparedImages
 from genifer.methods.genifer import GeniferSettings, replay_losses
 from genifer.nn.ada import COLOR, GEOMETRY, OPERATIONS, AdaController, Augmentation, draw_amounts
 from genifer.nn.losses import r1_penalty
@@ -186,7 +187,7 @@ class GanFixture:
         """Images of the task; the step takes those of the batch instead."""
         images, labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
         tasks = (self.n_old, self.classifier.n_classes - self.n_old)
-        return TaskData(images, labels, tasks, 1, (0.5,) * 3, (0.5,) * 3, ())
+        return TaskData(PreparedImages.of(images), labels, tasks, 1, (0.5,) * 3, (0.5,) * 3, ())
 
 
 def test_gan_step(reference: Reference) -> None:

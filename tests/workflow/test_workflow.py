@@ -173,7 +173,7 @@ def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
         lines = done.stdout.splitlines()
         resources = [line for line in lines if "    resources:" in line and "gpu=" in line]
         assert len(resources) == 9
-        assert lines.count("    threads: 2") == 9 + 7 + 2  # evaluations have as many threads
+        assert lines.count("    threads: 2") == 9 + 7 + 2 + 1  # so have evaluations and the preparation
         assert all(f"gpu={gpus}," in line for line in resources)
 
 

@@ -64,6 +64,7 @@ rule prepare_data:
         f"{LAYOUT.data_folder('{seed}')}/prepare_data.benchmark.tsv"
     conda:
         "../../environment.yml"
+    threads: RUN.runtime.threads
     resources:
         options=LAYOUT.runtime_options,
     params:

@@ -162,7 +162,7 @@ def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:
         label, data = row["label"], load_task_data([data_paths[row["eval_task"]]], CPU)
     else:
         label, data = _find_class(row["class_name"], data_paths)
-    images = data.images[data.labels == label][:PICTURES].permute(0, 2, 3, 1).numpy()
+    images = data.of_class(label)[:PICTURES].permute(0, 2, 3, 1).numpy()
     _, side, _, channels = images.shape
     strip = np.full((side + 1, PICTURES * (side + 1), channels), 255, dtype=np.uint8)
     for index, image in enumerate(images):

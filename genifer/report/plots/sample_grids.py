@@ -108,7 +108,7 @@ def _real_images(data_paths: Sequence[Path], n_classes: int, rows: int) -> np.nd
     for path in data_paths:
         data = load_task_data([path], CPU)
         for label in range(data.n_old, data.n_old + data.n_new):
-            per_class[label] = data.images[data.labels == label][:rows]
+            per_class[label] = data.of_class(label)[:rows]
     size = data.images.shape[1:]
     images = torch.full((rows, n_classes, *size), 255, dtype=torch.uint8)
     for label, of_class in per_class.items():
