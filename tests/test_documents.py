@@ -272,7 +272,14 @@ def test_the_page_on_comparisons_lists_all_methods() -> None:
     assert dict(rows) == methods
 
 
-INTERNAL = {"source_hash", "summary", "old_images", "version_text", "has_own_logits"}
+INTERNAL = {
+    "source_hash",
+    "summary",
+    "old_images",
+    "version_text",
+    "has_own_logits",
+    "can_split_batches",
+}
 """What `Method` has for other parts of genifer, not for methods."""
 
 

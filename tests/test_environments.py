@@ -136,7 +136,7 @@ def test_make_uses_the_active_environment_for_runs(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If genifer is installed in it; targets for development have an environment of their own."""
-    for name in ("CONDA_PREFIX", "VIRTUAL_ENV"):
+    for name in ("CONDA_PREFIX", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         monkeypatch.delenv(name, raising=False)
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("pyproject.toml", "constraints.txt"):

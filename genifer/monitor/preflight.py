@@ -60,7 +60,7 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
         refuse_cpu(settings, hours)
     else:
         wanted, found = settings.runtime.gpus_per_job, torch.cuda.device_count()
-        if wanted > found:
+        if wanted > max(found, 1):
             raise GeniferError(
                 f"runtime.gpus_per_job: {wanted}, but PyTorch finds {found} GPU{'s'[: found != 1]} here; "
                 "lower it, or run on a machine with more"
