@@ -64,16 +64,16 @@ test-cluster: $(INSTALLED)
 	@if tests/cluster/install.sh; then $(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster; fi
 
 lint: $(INSTALLED)
-	$(RUN) ruff format --check genifer tests docs
-	$(RUN) ruff check genifer tests docs
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) snakefmt --check workflow
 	$(RUN) snakemake --lint
 	$(RUN) snakemake --lint --snakefile workflow/grid.smk
 
 format: $(INSTALLED)
-	$(RUN) ruff format genifer tests docs
-	$(RUN) ruff check --fix genifer tests docs
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
 	$(RUN) snakefmt workflow
 
 compare: $(READY)

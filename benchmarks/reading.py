@@ -1,11 +1,11 @@
 """How fast images reach a training: from prepared files, from ImageFolder with a DataLoader, from WebDataset.
 
-``python benchmarks/reading.py --sides 32 64 224`` writes random images of two classes as JPEG files, as shards
-of WebDataset and as a prepared file into a temporary folder. Each reader then gives batches of 64 decoded
-images in random order (WebDataset: from a buffer of 1,000 that it shuffles) to a loop that drops them. The JPEG
-files have the size of the batches already, so nothing is resized. ``page cache``: everything was read just
-before. ``disk``: the pages of all files were dropped just before, by ``posix_fadvise``. WebDataset is measured
-where it can be imported; it is not part of the environment.
+``python benchmarks/reading.py --sides 32 64 224`` writes random images of two classes as JPEG files, as
+shards of WebDataset and as a prepared file into a temporary folder. Each reader then gives batches of 64
+decoded images in random order (WebDataset: from a buffer of 1,000 that it shuffles) to a loop that drops
+them. The JPEG files already have the size of the batches, so nothing is resized. ``page cache``: everything
+was read just before. ``disk``: the pages of all files were dropped just before, by ``posix_fadvise``.
+WebDataset is measured where it can be imported; it is not part of the environment.
 """
 
 from __future__ import annotations
@@ -127,23 +127,20 @@ def prepared(root: Path, side: int, megabytes: int) -> Callable[[], Iterator[Any
 
 def write_jpegs(root: Path, side: int, count: int) -> None:
     """Write the same JPEG files in class folders and in shards."""
-    rng, shard = np.random.default_rng(0), None
-    for number in range(count):
-        label = number % 2
-        content = io.BytesIO()
-        photograph(rng, side).save(content, "JPEG", quality=90)
-        folder = root / "train" / "ab"[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.jpg").write_bytes(content.getvalue())
-        if number % PER_SHARD == 0:
-            if shard is not None:
-                shard.close()
-            shard = tarfile.open(root / f"shard-{number // PER_SHARD:04}.tar", "w")
-        for suffix, data in (("jpg", content.getvalue()), ("cls", str(label).encode())):
-            entry = tarfile.TarInfo(f"{number:08}.{suffix}")
-            entry.size = len(data)
-            shard.addfile(entry, io.BytesIO(data))
-    shard.close()
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (root / "train" / name).mkdir(parents=True)
+    for first in range(0, count, PER_SHARD):
+        with tarfile.open(root / f"shard-{first // PER_SHARD:04}.tar", "w") as shard:
+            for number in range(first, min(first + PER_SHARD, count)):
+                label = number % 2
+                content = io.BytesIO()
+                photograph(rng, side).save(content, "JPEG", quality=90)
+                (root / "train" / "ab"[label] / f"{number}.jpg").write_bytes(content.getvalue())
+                for suffix, data in (("jpg", content.getvalue()), ("cls", str(label).encode())):
+                    entry = tarfile.TarInfo(f"{number:08}.{suffix}")
+                    entry.size = len(data)
+                    shard.addfile(entry, io.BytesIO(data))
 
 
 def pixels(image: Image.Image) -> torch.Tensor:

@@ -71,7 +71,7 @@ ONEDNN_BLOCK = 16
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A 1 x 1 convolution with a stride, on every so many-th pixel taken beforehand.
+    """A 1 x 1 convolution with a stride, on pixels that are picked at this stride beforehand.
 
     For fewer channels than its block oneDNN's own way writes past its memory in the backward pass, where
     channels come last: wrong gradients, or a crash (github.com/uxlfoundation/oneDNN/issues/6035).

@@ -1,9 +1,9 @@
 """What the processes of one training exchange; with one process nothing happens.
 
-Every process draws the same random numbers for the whole batch and trains on its part: every so many-th
-sample. Gradients are averaged after the backward pass, and whatever relates samples to each other (batch
-norm, minibatch standard deviation) is computed over all of them, with its gradient. So the processes compute
-what one computes with the whole batch, up to rounding.
+Every process draws the same random numbers for the whole batch and trains on its part: of n processes, each
+on every nth sample. Gradients are averaged after the backward pass, and whatever relates samples to each
+other (batch norm, minibatch standard deviation) is computed over all of them, with its gradient. So the
+processes compute what one computes with the whole batch, up to rounding.
 
 DistributedDataParallel is not used: a step of the GAN calls its networks several times with parts of them
 frozen, and R1 takes gradients with `torch.autograd.grad`, which it does not support. One all-reduce of all
@@ -117,7 +117,7 @@ def require_even(setting: str, value: int, parts: Mapping[str, int]) -> None:
 
 
 def own(batch: Value) -> Value:
-    """This process's part of a batch: every so many-th row, from its own number on, of all tensors in it.
+    """This process's part of a batch: of n processes, every nth row of all tensors, from its own number on.
 
     So kinds of samples that follow each other in a tensor are shared equally, and stay in order.
     """

@@ -91,6 +91,16 @@ class Chain:
         classifier = self.train("genifer", settings, folder, old_gan)
         return old_gan, classifier, self.train_gan(settings, folder, classifier, old_gan)
 
+    def inputs(self, settings: RunSettings, folder: Path) -> dict[str, list[str | Path]]:
+        """What each training command reads, as its arguments."""
+        old_gan, classifier, _ = self.all(settings, folder)
+        return {
+            "pretrain-classifier": [self.data(0)],
+            "train": ["genifer", "--old-classifier", self.classifier, "--old-gan", old_gan, self.data(1)],
+            "pretrain-gan": ["--classifier", self.classifier, self.data(0)],
+            "train-gan": ["--classifier", classifier, "--old-gan", old_gan, self.data(1)],
+        }
+
 
 def weights(path: Path) -> dict[str, Tensor]:
     """The parameters of a classifier."""

@@ -31,13 +31,7 @@ def imported(*arguments: str | Path, folder: Path) -> str:
 @pytest.mark.parametrize("job", ["pretrain-classifier", "train", "pretrain-gan", "train-gan"])
 def test_trainings(job: str, chain: Chain, tmp_path: Path) -> None:
     settings = settings_with(gan={"ada": {"mode": "fixed", "probability": 0.2}})
-    old_gan, classifier, _ = chain.all(settings, tmp_path / "chain")
-    arguments: dict[str, list[str | Path]] = {
-        "pretrain-classifier": [chain.data(0)],
-        "train": ["genifer", "--old-classifier", chain.classifier, "--old-gan", old_gan, chain.data(1)],
-        "pretrain-gan": ["--classifier", chain.classifier, chain.data(0)],
-        "train-gan": ["--classifier", classifier, "--old-gan", old_gan, chain.data(1)],
-    }
+    arguments = chain.inputs(settings, tmp_path / "chain")
     run_file = write_run_file(tmp_path, gan={"ada": {"mode": "fixed", "probability": 0.2}})
     shared = ["--config", run_file, "--output", "job"]
     assert imported(job, *shared, *arguments[job], folder=tmp_path) == "[]"

@@ -61,13 +61,7 @@ def pretraining(chain: Chain, folder: Path, **runtime: object) -> list[str | Pat
 @pytest.mark.parametrize("job", ["pretrain-classifier", "train", "pretrain-gan", "train-gan"])
 def test_each_training_sees_its_gpu(job: str, chain: Chain, gpus: list[Gpu], tmp_path: Path) -> None:
     settings = settings_with(gan={"ada": {"mode": "none"}})
-    old_gan, classifier, _ = chain.all(settings, tmp_path / "chain")
-    arguments: dict[str, list[str | Path]] = {
-        "pretrain-classifier": [chain.data(0)],
-        "train": ["genifer", "--old-classifier", chain.classifier, "--old-gan", old_gan, chain.data(1)],
-        "pretrain-gan": ["--classifier", chain.classifier, chain.data(0)],
-        "train-gan": ["--classifier", classifier, "--old-gan", old_gan, chain.data(1)],
-    }
+    arguments = chain.inputs(settings, tmp_path / "chain")
     run_file = write_run_file(tmp_path, gan={"ada": {"mode": "none"}})
     taken = take_lease(gpus[:1], 16)
     assert taken is not None

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from support.commands import ROOT, TINY, call, make_clone, merged
+from support.commands import TINY, call, make_clone, merged
+from support.started import start, wait_for
 
 LONGER = merged(
     TINY,
@@ -50,21 +50,6 @@ def training(output: str) -> list[str]:
     return [sys.executable, "-m", "genifer", "pretrain-classifier", *options]
 
 
-def start(folder: Path, command: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-
-
 def resume_files(folder: Path, output: str) -> list[Path]:
     return sorted((folder / output / "resume").glob("step_*.resume"))
 
@@ -92,7 +77,7 @@ def undisturbed(data: Path) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_stopped_training_resumes(data: Path, undisturbed: Path, number: signal.Signals) -> None:
     output = f"stopped_{number.name}"
-    process = start(data, training(output))
+    process = start(training(output), data)
     wait_for(lambda: resume_files(data, output), process)
     process.send_signal(number)
     text = process.communicate()[0]
@@ -107,7 +92,7 @@ def test_a_stopped_training_resumes(data: Path, undisturbed: Path, number: signa
 
 
 def test_a_killed_training_resumes_from_the_newest_readable_file(data: Path, undisturbed: Path) -> None:
-    process = start(data, training("killed"))
+    process = start(training("killed"), data)
     wait_for(lambda: len(resume_files(data, "killed")) == 2, process)
     process.kill()
     process.communicate()
@@ -120,7 +105,7 @@ def test_a_killed_training_resumes_from_the_newest_readable_file(data: Path, und
 
 
 def test_files_of_other_settings_or_inputs_are_not_used(data: Path, undisturbed: Path) -> None:
-    process = start(data, training("changed"))
+    process = start(training("changed"), data)
     wait_for(lambda: resume_files(data, "changed"), process)
     process.kill()
     process.communicate()
@@ -137,7 +122,7 @@ def test_files_of_other_settings_or_inputs_are_not_used(data: Path, undisturbed:
 
 def test_a_log_pipe_that_closes_first(data: Path, undisturbed: Path) -> None:
     """A signal to the whole process group may end the reader of the messages first."""
-    process = start(data, training("pipe"))
+    process = start(training("pipe"), data)
     wait_for(lambda: resume_files(data, "pipe"), process)
     assert process.stdout is not None
     process.stdout.close()

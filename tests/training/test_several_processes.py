@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 import yaml
 from support.chain import Chain, settings_with
 from support.commands import ROOT, TINY, call, merged
+from support.started import start, wait_for
 
 RUN = merged(
     TINY,
@@ -42,28 +40,8 @@ def training(command: str, output: str, *inputs: str | Path, changes: str = "run
     return [sys.executable, "-m", *whole]
 
 
-def start(chain: Chain, command: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(
-        command,
-        cwd=chain.folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-
-
 def run(chain: Chain, command: list[str]) -> tuple[int, str]:
-    process = start(chain, command)
+    process = start(command, chain.folder, OMP_NUM_THREADS="2")
     return process.wait(), process.communicate()[0]
 
 
@@ -85,7 +63,7 @@ def stopped_and_resumed(chain: Chain, command: str, name: str, *inputs: str | Pa
     log = (chain.folder / f"{name}.txt").read_text()
     assert log.count("precision fp32") == 1
     again = training(command, f"{name}_stopped", *inputs)
-    process = start(chain, again)
+    process = start(again, chain.folder, OMP_NUM_THREADS="2")
     wait_for(has_begun(chain, f"{name}_stopped"), process)
     for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children()]:
         each.send_signal(signal.SIGTERM)
@@ -111,7 +89,7 @@ def test_a_stopped_gan_resumes(chain: Chain) -> None:
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_that_is_killed_is_named(chain: Chain, rank: int) -> None:
     output = f"killed_{rank}"
-    process = start(chain, training("pretrain-classifier", output, chain.data(0)))
+    process = start(training("pretrain-classifier", output, chain.data(0)), chain.folder, OMP_NUM_THREADS="2")
     wait_for(has_begun(chain, output), process)
     children = psutil.Process(process.pid).children()
     [victim] = [child for child in children if child.environ()["RANK"] == str(rank)]
@@ -127,7 +105,8 @@ def test_a_process_that_is_killed_is_named(chain: Chain, rank: int) -> None:
 
 @pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(chain: Chain) -> None:
-    process = start(chain, training("pretrain-classifier", "orphans", chain.data(0)))
+    command = training("pretrain-classifier", "orphans", chain.data(0))
+    process = start(command, chain.folder, OMP_NUM_THREADS="2")
     wait_for(has_begun(chain, "orphans"), process)
     children = psutil.Process(process.pid).children()
     process.kill()
