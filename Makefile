@@ -21,7 +21,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Runs use the active environment if genifer is installed in it, such as one from environment.yml. Else they use .venv,
 # as the targets for development always do.
 ACTIVE := $(wildcard $(VIRTUAL_ENV:%=%/bin/genifer) $(CONDA_PREFIX:%=%/bin/genifer))
-ACTIVE := $(patsubst %/,%,$(dir $(firstword $(filter-out $(CURDIR)/$(BIN)/genifer,$(ACTIVE)))))
+ACTIVE := $(patsubst %/,%,$(dir $(filter-out $(CURDIR)/$(BIN)/genifer,$(firstword $(ACTIVE)))))
 READY := $(if $(ACTIVE),,$(INSTALLED))
 IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
@@ -61,7 +61,8 @@ test-gpu: $(INSTALLED)
 
 # Where Slurm cannot be installed, the reason is printed and nothing is run.
 test-cluster: $(INSTALLED)
-	@if tests/cluster/install.sh; then $(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster; fi
+	@tests/cluster/install.sh; code=$$?; [ $$code = 77 ] && exit 0; [ $$code = 0 ] || exit $$code; \
+	$(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check .

@@ -155,8 +155,15 @@ def test_make_uses_the_active_environment_for_runs(
     for target in ("demo", "report", "record", "compare"):
         assert commands(target).startswith(f'PATH="{active}/bin:$PATH" '), target
     assert "-m venv .venv" in commands("test")
+    # The inner one of two counts.
+    if variable == "CONDA_PREFIX":
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "genifer").touch()
+        monkeypatch.setenv("VIRTUAL_ENV", f"{tmp_path}/.venv")
+        assert f'PATH="{tmp_path}/.venv/bin:' in commands("record")
+        monkeypatch.delenv("VIRTUAL_ENV")
     # The environment that make has built is kept up to date, also when it is active.
     monkeypatch.setenv(variable, f"{tmp_path}/.venv")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
     (tmp_path / ".venv" / "bin" / "genifer").touch()
     assert "pip install" in commands("report")

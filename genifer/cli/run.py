@@ -16,7 +16,7 @@ def check(
     options: o.JobOptions,
     elsewhere: Annotated[bool, o.option("--elsewhere", "Jobs run on other machines.")] = False,
     gpus: Annotated[
-        int | None, o.option("--gpus", "Trainings that start at once: Snakemake's --resources gpu=N.")
+        int | None, o.option("--gpus", "GPUs for trainings at a time: Snakemake's --resources gpu=N.")
     ] = None,
 ) -> None:
     """Check settings, data and device before a run."""

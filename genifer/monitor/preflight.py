@@ -23,7 +23,7 @@ def check_run(settings: RunSettings, device_name: str, elsewhere: bool, gpus: in
 
     Args:
         elsewhere: jobs run on other machines, so this one's device does not matter.
-        gpus: trainings that start at once, which is Snakemake's resource gpu; None without a limit.
+        gpus: Snakemake's resource gpu, of which each training takes its number of GPUs; None without a limit.
     """
     if elsewhere:
         check_given_files(settings)
@@ -37,7 +37,7 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
 
     Args:
         device_name: auto, cpu or cuda.
-        gpus: trainings that start at once; None without a limit.
+        gpus: as in `check_run`.
 
     Raises:
         GeniferError: something would stop the run, or it would take too long on this CPU.
@@ -73,8 +73,8 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
             )
 
 
-def check_gpus(settings: RunSettings, at_once: int | None) -> bool:
-    """Warn of GPUs that do not work, and of more trainings at once than GPUs can take.
+def check_gpus(settings: RunSettings, wanted: int | None) -> bool:
+    """Warn of GPUs that do not work, and where Snakemake counts on more than there are.
 
     Returns:
         Whether there are GPUs that trainings can reserve.
@@ -84,11 +84,11 @@ def check_gpus(settings: RunSettings, at_once: int | None) -> bool:
         log.warning(problem)
     each = settings.runtime.jobs_per_gpu
     possible = len(gpus) * each
-    if gpus and at_once is not None and at_once > possible:
+    if gpus and wanted is not None and wanted > possible:
         log.warning(
-            "--resources gpu=%d: %d at a time can train on %s with runtime.jobs_per_gpu: %d; the others "
-            "wait. Lower it to gpu=%d, or raise runtime.jobs_per_gpu (docs/run-on-a-cluster.md)",
-            *(at_once, possible, ", ".join(map(str, gpus)), each, possible),
+            "--resources gpu=%d, but %s and runtime.jobs_per_gpu: %d make %d; further trainings wait. Lower "
+            "it to gpu=%d, or raise runtime.jobs_per_gpu (docs/run-on-a-cluster.md)",
+            *(wanted, ", ".join(map(str, gpus)), each, possible, possible),
         )
     return bool(gpus)
 

@@ -156,6 +156,17 @@ def under_way(slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Pat
 
 
 def records(slurm: LocalSlurm) -> list[dict[str, str]]:
+    """What sacct knows of all jobs, once it knows how each has ended."""
+    limit = time.monotonic() + SECONDS
+    while True:
+        told = recorded(slurm)
+        if not {"RUNNING", "PENDING"} & {record["State"] for record in told}:
+            return told
+        assert time.monotonic() < limit, told
+        time.sleep(1)
+
+
+def recorded(slurm: LocalSlurm) -> list[dict[str, str]]:
     names = ["JobIDRaw", "Comment", "State", "Account", "Partition", "NodeList", "Timelimit", "ReqTRES"]
     told = slurm.call(
         "sacct", "-X", "--duplicates", "--parsable2", "--noheader", f"--format={','.join(names)}"

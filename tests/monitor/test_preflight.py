@@ -35,11 +35,13 @@ def warnings(caplog: pytest.LogCaptureFixture, at_once: int | None, jobs_per_gpu
 
 def test_more_trainings_than_gpus_can_take(gpus: list[Gpu], caplog: pytest.LogCaptureFixture) -> None:
     (warning,) = warnings(caplog, 3)
-    assert warning.startswith(f"--resources gpu=3: 2 at a time can train on {gpus[0]}, {gpus[1]}")
+    assert warning.startswith(
+        f"--resources gpu=3, but {gpus[0]}, {gpus[1]} and runtime.jobs_per_gpu: 1 make 2"
+    )
     assert "Lower it to gpu=2, or raise runtime.jobs_per_gpu" in warning
     assert warnings(caplog, 2) == warnings(caplog, None) == []
     assert warnings(caplog, 4, jobs_per_gpu=2) == []
-    assert "4 at a time" in warnings(caplog, 5, jobs_per_gpu=2)[0]
+    assert "jobs_per_gpu: 2 make 4" in warnings(caplog, 5, jobs_per_gpu=2)[0]
 
 
 def test_gpus_that_cannot_be_reserved(
@@ -56,4 +58,4 @@ def test_gpus_that_cannot_be_reserved(
 def test_the_workflow_passes_its_resource(capfd: pytest.CaptureFixture[str]) -> None:
     settings = settings_with(runtime={"jobs_per_gpu": 1})
     assert start.check_elsewhere(settings, elsewhere=False, gpus=3)
-    assert "--resources gpu=3: 2 at a time" in capfd.readouterr().err
+    assert "--resources gpu=3, but GPU 0" in capfd.readouterr().err

@@ -22,9 +22,11 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Resu
 def threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize("case", CASES)
