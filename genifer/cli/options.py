@@ -90,8 +90,8 @@ class JobOptions(SettingsOptions):
 
         run = self.load(job, method)
         count = run.runtime.gpus_per_job if steps_of_job(job, run) else 1
-        with leased_gpus(run.runtime, count):
-            run_in_several(count)
+        with leased_gpus(run.runtime, count) as descriptors:
+            run_in_several(count, descriptors)
             yield run
 
 

@@ -47,6 +47,8 @@ def doctor(
     from genifer.monitor.limits import write_limits as write
 
     runs, stops = load_runs(config), False
+    if as_json and len(runs) > 1:
+        raise GeniferError(f"--json is for one run, but {config} is a grid file; leave --json out")
     hours: dict[str, float] = {}
     for prefix, run in runs.items():
         if len(runs) > 1 and not as_json:

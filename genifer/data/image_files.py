@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 
 from genifer.data.new_images import new_images
 from genifer.errors import GeniferError
+from genifer.runtime.cpus import cpus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def read_images(
             return error
         return None
 
-    with ThreadPoolExecutor(_cpus(), "decode") as threads:
+    with ThreadPoolExecutor(cpus(), "decode") as threads:
         for start in range(0, len(files), FILES_AT_ONCE):
             some = range(start, min(start + FILES_AT_ONCE, len(files)))
             for index, error in zip(some, threads.map(read, some), strict=True):
@@ -75,11 +75,6 @@ def read_images(
                     bad.add(str(files[index].relative_to(root)), error)
                     decoded[index] = False
     return _only(images, decoded), np.asarray(labels, dtype=np.int64)[decoded]
-
-
-def _cpus() -> int:
-    """CPUs that the process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _only(images: Images, kept: NDArray[np.bool_]) -> Images:

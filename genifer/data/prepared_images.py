@@ -105,7 +105,10 @@ class PreparedImages:
         """Some images, by their rows (m,), int64."""
         if not self.on_host:
             return self.parts[0][rows.to(self.device)]
-        return self.read(rows.cpu(), self.buffer(len(rows))).to(self.device, non_blocking=True)
+        rows = rows.cpu()
+        if self.are_on_disk:
+            self.request(rows[(rows >= 0) & (rows < len(self))])
+        return self.read(rows, self.buffer(len(rows))).to(self.device, non_blocking=True)
 
     def buffer(self, count: int) -> Tensor:
         """Host memory for some images; for a GPU it is pinned, so that the copy there does not wait."""

@@ -1,8 +1,8 @@
 """GPUs of its own for each training: a lease, by file lock, that ends with the process.
 
-A training holds an exclusive ``flock`` on one of the slots of its GPU, or of each of its GPUs. Of a training
-in several processes the one that starts the others holds it. The kernel releases the lock however the process
-ends, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`: another user
+A training holds an exclusive ``flock`` on one of the slots of its GPU, or of each of its GPUs. The processes
+of one training share it, so it lasts until all of them have ended. The kernel releases the lock however they
+end, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`: another user
 can lock them without being able to change them, and systemd-tmpfiles, which removes old files, skips locked
 folders. `FOLDER` is in ``/tmp`` and not in ``TMPDIR``, because all users of the machine must use the same,
 and it must not lie on a shared file system. A GPU has the same slots whatever its number in
@@ -36,12 +36,13 @@ SECONDS_UNTIL_MESSAGE = 5.0
 
 
 @contextlib.contextmanager
-def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[None]:
+def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[tuple[int, ...]]:
     """Let this process see ``count`` GPUs, which no more than ``runtime.jobs_per_gpu`` trainings share.
 
     It waits for them. To be entered before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES``
     only once. Nothing happens with ``runtime.device: cpu``, where no GPU is found, and in a process that
-    another one, which sees the GPUs, has started as one of several.
+    another one, which sees the GPUs, has started as one of several. It gives the descriptors that hold the
+    lease, for programs that share it.
 
     Raises:
         GeniferError: with ``runtime.device: cuda`` no GPU works, there are fewer than ``count``, a GPU has
@@ -50,13 +51,13 @@ def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[None]:
     without = runtime.device == "cpu" or is_one_of_several()
     lease = None if without else _wait_for_lease(runtime.device, runtime.jobs_per_gpu, count)
     if lease is None:
-        yield
+        yield ()
         return
     log.info("reserved %s", _named(lease.gpus))
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(gpu.uuid for gpu in lease.gpus)
     try:
-        yield
+        yield lease.descriptors
     except RuntimeError as error:
         _explain_lost_gpu(lease.gpus, error)
         raise
@@ -201,7 +202,7 @@ def _locked(folder: Path, mode: int, *, wait: bool = False) -> int | None:
         _make(folder, mode)
         descriptor = None
         try:
-            # Not inherited by programs that this process starts.
+            # Inherited by programs that this process starts only if it passes it on.
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.path.samestat(folder.stat(), os.fstat(descriptor)):

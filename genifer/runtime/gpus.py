@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+COMMAND = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
 TIMEOUT_SECONDS = 60
 """nvidia-smi may take many seconds without the persistence daemon, and hangs on some broken GPUs."""
 
@@ -32,22 +34,24 @@ class Gpu:
 def visible_gpus() -> tuple[list[Gpu], list[str]]:
     """Return the GPUs that this process may use, and what is wrong with others, as messages.
 
-    ``CUDA_VISIBLE_DEVICES`` is read as CUDA reads it, except that a GPU that it names and that has fallen out
+    ``CUDA_VISIBLE_DEVICES`` is read as CUDA reads it with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which makes a
+    difference where GPUs of several kinds are mixed. But a GPU that it names and that has fallen out
     does not hide those behind it. Schedulers such as Slurm set the variable, so what they assigned is kept.
-    Without nvidia-smi nothing is found.
+    Without nvidia-smi only parts of GPUs that the variable names are found, and nothing is wrong: there may
+    be GPUs all the same.
     """
+    setting = os.environ.get(VISIBLE)
+    if shutil.which(COMMAND[0]) is None:
+        return _chosen([], setting)[0], []
     listed, problems = listed_gpus()
-    chosen, missing = _chosen(listed, os.environ.get(VISIBLE))
+    chosen, missing = _chosen(listed, setting)
     return chosen, problems + missing
 
 
 def listed_gpus() -> tuple[list[Gpu], list[str]]:
     """Return the GPUs that nvidia-smi lists, and its complaints: it may fail for one and list the others."""
-    command = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except FileNotFoundError:
-        return [], []
+        answer = subprocess.run(COMMAND, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return [], [f"nvidia-smi failed ({error}): a GPU or its driver does not work"]
     gpus, others = [], []

@@ -12,11 +12,8 @@ gradients is exact in any case. It does not overlap with the backward pass.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import os
-import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,9 +30,6 @@ Value = TypeVar("Value")
 
 TIMEOUT = timedelta(minutes=30)
 """The first process may write its state in the meantime."""
-
-PR_SET_PDEATHSIG = 1
-"""Option of Linux's prctl (linux/prctl.h)."""
 
 _size, _rank = 1, 0
 _control: dist.ProcessGroup | None = None
@@ -57,8 +51,6 @@ def joined(count: int, device: torch.device) -> Iterator[None]:
     if count == 1 or not is_one_of_several():
         yield
         return
-    if RENDEZVOUS in os.environ:
-        _end_with_parent()
     rank, on_gpu = int(os.environ["RANK"]), device.type == "cuda"
     if on_gpu:
         found, wanted = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
@@ -257,9 +249,3 @@ def _peers_needed() -> Iterator[None]:
             f"process {os.environ['RANK']} lost another process of its training "
             f"({str(error).splitlines()[0]}); that one's failure is the reason"
         ) from error
-
-
-def _end_with_parent() -> None:
-    """Be told to stop when the process that has started this one dies, where the system is Linux."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -6,23 +6,31 @@ start them, too. What they exchange is in `genifer.runtime.parallel`. This modul
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from genifer.errors import GeniferError, Interrupted, ProcessLost
+from genifer.runtime.cpus import cpus
 
 RENDEZVOUS = "GENIFER_RENDEZVOUS"
 """Environment variable: the file through which the processes find each other."""
 
+LAUNCHER = "GENIFER_LAUNCHER"
+"""Environment variable: the process that has started them."""
+
 TORCHRUN = "TORCHELASTIC_RUN_ID"
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux's prctl (linux/prctl.h)."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -45,19 +53,22 @@ def is_first() -> bool:
     return not is_one_of_several() or os.environ["RANK"] == "0"
 
 
-def run_in_several(count: int) -> None:
+def run_in_several(count: int, descriptors: Sequence[int] = ()) -> None:
     """Run this command in ``count`` processes: returns in each of them.
 
     In the process that starts them it ends with their common exit code.
 
     Args:
         count: ``runtime.gpus_per_job``; with 1 nothing happens.
+        descriptors: open files that the processes keep open until they end.
 
     Raises:
         GeniferError: a process failed, or torchrun started another number of them.
         Interrupted: they were told to stop before the training began.
     """
     if is_one_of_several():
+        if LAUNCHER in os.environ:
+            _end_with_launcher()
         started = os.environ["WORLD_SIZE"]
         if started != str(count):
             raise GeniferError(
@@ -65,35 +76,45 @@ def run_in_several(count: int) -> None:
                 f"number to both (--nproc-per-node, and --runtime '{{gpus_per_job: {started}}}')"
             )
     elif count > 1:
-        sys.exit(_run(count))
+        sys.exit(_run(count, descriptors))
 
 
-def _run(count: int) -> int:
+def _end_with_launcher() -> None:
+    """Be told to stop when the process that has started this one dies, where the system is Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(os.environ[LAUNCHER]):
+            raise ProcessLost("the process that has started this one of a training's processes has ended")
+
+
+def _run(count: int, descriptors: Sequence[int]) -> int:
     with tempfile.TemporaryDirectory(prefix="genifer-") as name:
         folder = Path(name)
         processes: list[subprocess.Popen[bytes]] = []
         with _passing_on(processes) as signals:
-            processes.extend(_start(rank, count, folder) for rank in range(count))
+            processes.extend(_start(rank, count, folder, descriptors) for rank in range(count))
             killed = _wait(processes)
         return _exit_code(processes, killed, signals, folder)
 
 
-def _start(rank: int, count: int, folder: Path) -> subprocess.Popen[bytes]:
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+def _start(rank: int, count: int, folder: Path, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         RENDEZVOUS: str(folder / "rendezvous"),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
-        "OMP_NUM_THREADS": str(max(1, threads // count)),
+        "OMP_NUM_THREADS": str(max(1, cpus() // count)),
+        LAUNCHER: str(os.getpid()),
     }
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all of them are on this machine
     command = [sys.executable, "-m", "genifer", *sys.argv[1:]]
     if rank == 0:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
+        return subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=descriptors)
     with _messages_of(rank, folder).open("wb") as messages:
-        return subprocess.Popen(command, env=environment, start_new_session=True, stderr=messages)
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, pass_fds=descriptors, stderr=messages
+        )
 
 
 def _messages_of(rank: int, folder: Path) -> Path:

@@ -78,10 +78,10 @@ def save_in_pieces(path: Path, tensors: Mapping[str, InPieces], description: Map
     start = len(header(digest.hexdigest()))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         for name, (dtype, shape, pieces) in sorted(tensors.items()):
-            digest.update(f"\n{name} {dtype} {list(shape)}\n".encode())
+            digest.update(_digest_head(name, dtype, shape))
             file.seek(start + places[name])
             for piece in pieces:
-                content = piece.contiguous().reshape(-1).view(torch.uint8).numpy().data
+                content = _bytes_of(piece.contiguous())
                 digest.update(content)
                 file.write(content)
         file.seek(0)
@@ -112,9 +112,17 @@ def _checksum(tensors: dict[str, Tensor], description: str) -> str:
     """SHA-256 over the description and all tensors with their names, types and shapes."""
     digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_digest_head(name, tensor.dtype, tensor.shape))
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def _digest_head(name: str, dtype: torch.dtype, shape: Sequence[int]) -> bytes:
+    return f"\n{name} {dtype} {list(shape)}\n".encode()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def load_description(path: Path, kind: str) -> dict[str, Any]:

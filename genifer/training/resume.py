@@ -27,6 +27,7 @@ import torch
 
 from genifer.errors import GeniferError, Interrupted
 from genifer.runtime.files import atomic_write
+from genifer.runtime.processes import SIGNALS
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ RESUME_FOLDER = "resume"
 
 KEPT = 2
 """Files: if the newest does not read, there is the one before."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Stateful(Protocol):
@@ -103,7 +102,7 @@ def _random_state() -> dict[str, Any]:
     name, keys, *position = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *position],
     }
@@ -112,8 +111,8 @@ def _random_state() -> dict[str, Any]:
 def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
-        # The file may be of a process that saw more GPUs; a training computes on the first.
-        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+        # An older file may hold those of other GPUs, too; its training computed on the first.
+        torch.cuda.set_rng_state(state["cuda"][0])
     random.setstate(state["python"])
     name, keys, *position = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *position))

@@ -124,7 +124,7 @@ def test_several_threads_decode_and_name_bad_images_in_order(
             both.wait(timeout=30)  # passes only if two threads decode at once
         return original(file, *arguments)
 
-    monkeypatch.setattr(image_files, "_cpus", lambda: 2)
+    monkeypatch.setattr(image_files, "cpus", lambda: 2)
     monkeypatch.setattr(image_files, "_decode", decode)
     data = {"dataset": "image_folder", "archive": tmp_path / "photos", "max_bad_images": 4}
     prepare(tmp_path / "out", data, {"tasks": [1]})

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,26 @@ def test_several_gpus_are_taken_all_or_none() -> None:
     assert taken(take_lease([A, B, third], 1)) == B  # nothing of the refused lease is left
     both.release()
     assert take_lease([A, third], 1, 2) is not None
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_lease_lasts_until_all_processes_of_a_training_have_ended() -> None:
+    """Also when the one that took it was killed."""
+    process = in_a_process("""
+lease = take_lease([A], 1)
+other = subprocess.Popen(["sleep", "60"], pass_fds=lease.descriptors)
+print(other.pid, flush=True)
+time.sleep(60)
+""")
+    other = int(line_of(process))
+    process.kill()
+    process.wait()
+    assert take_lease([A], 1) is None
+    os.kill(other, signal.SIGKILL)
+    limit = time.monotonic() + 30
+    while take_lease([A], 1) is None:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 def test_a_training_in_several_processes_sees_its_gpus(

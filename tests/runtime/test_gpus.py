@@ -79,3 +79,5 @@ def test_no_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(VISIBLE, raising=False)
     assert visible_gpus() == ([], [])
+    monkeypatch.setenv(VISIBLE, "0")  # as a scheduler does; the GPU is there, though nothing lists it
+    assert visible_gpus() == ([], [])
