@@ -40,7 +40,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(IN_ENV) snakemake --configfile config/quickstart.yaml
-	@$(IN_ENV) genifer summary --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml
 record: $(READY)
