@@ -59,9 +59,10 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
+    (r"make install", "make --dry-run install", "an installation"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
-    (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
+    (r"genifer doctor( --config (birds|config/quickstart)\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
     (r"(?:srun .*)?genifer doctor (--config config/grid\.yaml )?--device cuda (--write-limits .*)", "genifer doctor --config config/quickstart.yaml --device cpu \\2", "the same; there is no GPU"),
     (r"genifer doctor --write-limits( FILE)?", NOT_RUN, NAMED),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
@@ -70,7 +71,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
+    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked|anchored|tutorial)\.yaml)?( --config run=short .*)?", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
@@ -87,6 +88,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (check|settings|methods|summary|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
+    (r"genifer compare variants", SAME, ""),
     (r"genifer compare .* --reference fecam (.*)", "genifer compare results/quickstart \\1", "the only run there is"),
     (r"genifer compare .*", "genifer compare quickstart", "the only run there is"),
     (r"genifer [a-z-]+", NOT_RUN, NAMED),
@@ -123,6 +125,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"cp -r workflow/profiles/.*", SAME, ""),
     (r"export SNAKEMAKE_PROFILE=.*", SAME, ""),
     (r"cd genifer", SAME, ""),
+    (r"\. \.venv/bin/activate", NOT_RUN, "the tests' environment is active"),
 ]  # fmt: skip
 
 
