@@ -37,6 +37,7 @@ from genifer.cli import app
 from genifer.methods import Method
 from genifer.registry import registry
 from genifer.runtime.files import atomic_write
+from snakemake_logger_plugin_genifer import let_cores_stand_alone
 
 SAME = r"\g<0>"
 NOT_RUN = None
@@ -59,7 +60,6 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
-    (r"make install", "make --dry-run install", "an installation"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
     (r"genifer doctor( --config (birds|config/quickstart)\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
@@ -203,9 +203,15 @@ def problem_of_make(arguments: list[str]) -> str | None:
     return done.stderr if done.returncode else None
 
 
+def problem_of_snakemake(arguments: list[str]) -> str | None:
+    command = ["snakemake", *arguments]
+    let_cores_stand_alone(command)
+    return problem_of_parser(get_argument_parser)(command[1:])
+
+
 PROBLEM_OF: dict[str, Callable[[list[str]], str | None]] = {
     "genifer": problem_of_genifer,
-    "snakemake": problem_of_parser(get_argument_parser),
+    "snakemake": problem_of_snakemake,
     "dvc": problem_of_parser(get_main_parser),
     "make": problem_of_make,
 }
