@@ -96,7 +96,7 @@ def _public(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.scheme in ("http", "https", "ssh", "git"):
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    host_and_path = re.fullmatch(r"(?:[^@/]+@)?([^:/]+:[^:].*)", url)
+    host_and_path = re.fullmatch(r"(?:[^@/]+@)?([^:/]+:(?!//).+)", url)
     return host_and_path[1] if host_and_path else None
 
 
