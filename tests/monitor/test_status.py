@@ -21,9 +21,8 @@ from genifer.training.loop import Loop
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    (folder / "run.yaml").write_text(
-        yaml.safe_dump(merged(TINY, {"runtime": {"device": "cpu", "trackers": []}}))
-    )
+    changes = {"runtime": {"device": "cpu", "trackers": []}, "abd": {"steps": 3}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(merged(TINY, changes)))
     assert genifer("prepare-data", "--config", folder / "run.yaml", "--output", folder / "data") == 0
     return folder
 
