@@ -16,7 +16,7 @@ COMPARISON = (
     *("averages.pdf", "averages.svg"),
 )
 """What `genifer compare` writes."""
-PLAN, RECORDS = "plan.json", "records.json"
+PLAN, RECORDS, PROVENANCE = "plan.json", "records.json", "provenance.json"
 
 
 def place(group: str, task: int, job: str) -> str:
