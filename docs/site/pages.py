@@ -1,7 +1,8 @@
 """A hook of MkDocs: which files are pages of the site, and what their links lead to.
 
-Every page has the path that it has in the repository, so that relative links between pages need no change. Files that
-pages link to are part of the site too: code and settings as pages that show them, pictures and tables as they are.
+Every page has the path that it has in the repository, so that relative links between pages need no change.
+Files that pages link to are part of the site, too: code and settings as pages that show them, pictures and
+CSV files as they are.
 """
 
 from __future__ import annotations
@@ -59,17 +60,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(of_repository(path, config))
     for name, generate in GENERATED.items():
         files.append(File.generated(config, name, content=generate()))
-    for path in sorted(linked - set(pages)):
+    # MkDocs reports links that lead nowhere.
+    for path in sorted(path for path in linked - set(pages) if (ROOT / path).exists()):
         if Path(path).suffix in AS_THEY_ARE:
             files.append(of_repository(path, config))
-        elif (ROOT / path).exists():  # else MkDocs reports the link
+        else:
             file = File.generated(config, shown_at(path), content=shown(path))
             file.inclusion = InclusionLevel.NOT_IN_NAV
             files.append(file)
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
     """Let links to code and settings lead to the pages that show them."""
     here = page.file.src_uri
 

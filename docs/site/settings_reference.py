@@ -15,9 +15,9 @@ from genifer.settings_model import settings_model
 SETTINGS = """\
 # Settings
 
-A run file states the settings that differ from these defaults, which are those of the paper's experiment. Settings lie
-in blocks: `gan.r1_gamma` is the line `r1_gamma` under `gan:`. The blocks of the methods are on [a page of their
-own](method-settings.md). `genifer settings` prints all of them as a run file.
+A run file states the settings that differ from these defaults, which are those of the paper's experiment.
+Settings lie in blocks: `gan.r1_gamma` is the line `r1_gamma` under `gan:`. The blocks of the methods are on
+[a page of their own](method-settings.md). `genifer settings` prints all of them as a run file.
 
 ## Run { #run-file }
 
@@ -83,14 +83,12 @@ def allowed(schema: Mapping[str, Any]) -> str:
         return ", or ".join(map(allowed, schema["anyOf"]))
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if values is not None:
-        return " or ".join(
-            ", ".join(f"`{value}`" for value in part) for part in (values[:-1], values[-1:]) if part
-        )
+        *others, last = (f"`{value}`" for value in values)
+        return f"{', '.join(others)} or {last}" if others else last
     kind = schema["type"]
     if kind == "array":
-        return (
-            f"a {'non-empty ' if schema.get('minItems') else ''}list (each entry: {allowed(schema['items'])})"
-        )
+        article = "a non-empty" if schema.get("minItems") else "a"
+        return f"{article} list (each entry: {allowed(schema['items'])})"
     if kind == "object":
         return "a mapping"
     if kind == "string":
