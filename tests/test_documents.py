@@ -67,6 +67,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
+    (r"make docs-serve", "make --dry-run docs-serve", "it would serve for ever"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
@@ -104,7 +105,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile", NOT_RUN, NAMED),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
     (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
-    (r"make tables", SAME, ""),
+    (r"make (tables|docs)", SAME, ""),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
     (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
