@@ -67,6 +67,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
+    (r"make mermaid", "make --dry-run mermaid", "a download"),
     (r"make docs-serve", "make --dry-run docs-serve", "it would serve for ever"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),

@@ -99,9 +99,16 @@ def test_all_that_pages_lead_to_is_there(site: Path, pages: dict[Path, Html]) ->
 
 
 def test_pages_load_nothing_from_elsewhere(pages: dict[Path, Html]) -> None:
-    """Except Mermaid, which the theme's script loads for pages with a diagram; without it they show its text."""
     elsewhere = {link for html in pages.values() for link in html.resources if urlsplit(link).netloc}
     assert not elsewhere
+
+
+def test_diagrams_are_drawn_by_a_mermaid_of_the_site(site: Path, pages: dict[Path, Html]) -> None:
+    """The theme loads Mermaid over the network for elements of its class, unless a page has loaded one."""
+    front = site / "index.html"
+    is_here = "docs/site/mermaid.min.js" in pages[front].resources
+    assert 'class="mermaid"' not in front.read_text() or is_here
+    assert "pretrain_gan --&gt; train_genifer" in front.read_text() or is_here
 
 
 def test_links_to_code_lead_to_pages_that_show_it(site: Path) -> None:

@@ -17,6 +17,7 @@ from mkdocs.config.config_options import ExtraScriptValue
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+from pymdownx.superfences import fence_code_format
 from settings_reference import method_settings_reference, settings_reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,8 @@ GENERATED = {
 AS_THEY_ARE = {".png", ".svg", ".csv"}
 STYLE = "docs/site/style.css"
 MERMAID = "docs/site/mermaid.min.js"
-"""A copy of Mermaid, if there is one. Without it, browsers load Mermaid over the network to draw diagrams."""
+"""A copy of Mermaid, which draws diagrams. Without it they are text: the theme would load Mermaid over the
+network, and where that fails, its search stops working, too."""
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml"}
 
@@ -44,6 +46,8 @@ LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml"}
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     if (ROOT / MERMAID).is_file():
         config.extra_javascript.append(ExtraScriptValue(MERMAID))
+        fence = {"name": "mermaid", "class": "mermaid", "format": fence_code_format}
+        config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
     return config
 
 
