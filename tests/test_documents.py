@@ -104,6 +104,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer compare .*", "genifer compare quickstart", "the only run there is"),
     (r"genifer [a-z-]+", NOT_RUN, NAMED),
     (r"snakemake --configfile", NOT_RUN, NAMED),
+    (r"wandb sync", NOT_RUN, NAMED),
+    (r"wandb (login|sync .*)", NOT_RUN, "an account; tests/runtime/test_tracking.py reads the files"),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
     (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
     (r"make (tables|docs)", SAME, ""),

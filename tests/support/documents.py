@@ -29,10 +29,11 @@ TOOLS = (
     "pytest",
     "tensorboard",
     "mlflow",
+    "wandb",
     ".ci/run",
 )
 
-NAMES = ("genifer", "dvc", "make", "pip", "conda", "git", "pytest", "tensorboard", "mlflow")
+NAMES = ("genifer", "dvc", "make", "pip", "conda", "git", "pytest", "tensorboard", "mlflow", "wandb")
 """On their own in the prose these are names of tools, not commands."""
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
