@@ -32,8 +32,8 @@ from genifer.settings import (
 )
 from genifer.task_sizes import parse_tasks, refusal_of_tasks
 
-Tracker = Literal["tensorboard", "dvclive", "mlflow"]
-TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow")
+Tracker = Literal["tensorboard", "dvclive", "mlflow", "wandb"]
+TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow", "wandb")
 PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
@@ -249,7 +249,7 @@ class RuntimeSettings(Settings):
     trackers: list[Tracker] = Field(
         ["tensorboard"],
         description="experiment trackers that receive metrics, sample grids and settings: tensorboard, "
-        "dvclive, mlflow",
+        "dvclive, mlflow, wandb",
     )
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="device: auto refuses a CPU for runs that would take longer than this (hours)"

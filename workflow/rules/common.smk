@@ -72,8 +72,9 @@ def captions():
 
 
 config["captions"] = captions
-# MLflow's experiment is the run, unless its own variable says otherwise.
+# MLflow's experiment and W&B's project are the run, unless their own variables say otherwise.
 os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", RUN.run)
+os.environ.setdefault("WANDB_PROJECT", RUN.run)
 
 
 wildcard_constraints:
