@@ -10,6 +10,13 @@ from pathlib import Path
 from genifer.errors import GeniferError
 from genifer.runtime.processes import RENDEZVOUS, is_first
 
+CHATTY = {
+    "fontTools": logging.WARNING,
+    "matplotlib": logging.WARNING,
+    "matplotlib.font_manager": logging.ERROR,
+}
+"""The least severe messages that packages may log; they log their search for fonts, among other things."""
+
 
 def log_to(path: Path | None) -> None:
     """Send all messages to stderr and, if a path is given, to a new file there.
@@ -35,6 +42,8 @@ def log_to(path: Path | None) -> None:
     logging.raiseExceptions = False
     level = logging.INFO if is_first() else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
+    for package, least in CHATTY.items():
+        logging.getLogger(package).setLevel(least)
 
 
 def logs_to_file() -> bool:
