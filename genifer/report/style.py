@@ -37,7 +37,7 @@ def set_style(settings: PlotSettings) -> None:
         sns.set_theme("paper", settings.style, settings.palette)
         sizes = sns.plotting_context("paper", font_scale=PAPER_FONT / (0.8 * SCREEN_FONT))
         plt.rcParams.update({name: value for name, value in sizes.items() if name.endswith("size")})
-        plt.rcParams["lines.markersize"] = 4
+        plt.rcParams["lines.markersize"] = 5
         plt.rcParams["figure.titlesize"] = plt.rcParams["axes.titlesize"] = PAPER_FONT
     else:
         sns.set_theme(settings.context, settings.style, settings.palette)

@@ -33,6 +33,10 @@ NUMBERED_CLASSES = 12
 """Classes of a confusion matrix whose cells still have room for their numbers."""
 
 
+MOST_IN_COLUMN = 8
+"""Methods whose names still have room beside the lines in a paper's column."""
+
+
 def plot_accuracy(
     settings: PlotSettings, accuracy_path: Path, confusion_path: Path, output: Path, scenario: str = ""
 ) -> None:
@@ -55,13 +59,14 @@ def plot_accuracy(
 
 
 def draw_accuracy(
-    axes: Axes, accuracy: pd.DataFrame, colors: dict[str, Color], markers: dict[str, str]
+    axes: Axes, accuracy: pd.DataFrame, colors: dict[str, Color], markers: dict[str, str], top: float = 1.0
 ) -> dict[str, tuple[float, float]]:
     """Draw the accuracy on all classes so far, one line per method, side by side so that all are seen.
 
     Args:
         accuracy: as in accuracy.csv.
         colors, markers: of at least its methods.
+        top: where the axis of accuracies ends.
 
     Returns:
         The last point of each line.
@@ -82,13 +87,13 @@ def draw_accuracy(
             color=colors[method],
             marker=markers[method],
             markeredgecolor="white",
-            markeredgewidth=0.5,
+            markeredgewidth=0.3,
             elinewidth=1,
             label=method,
         )
         ends[str(method)] = float(x.iloc[-1]), float(of_method["mean"].iloc[-1])
     axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.set(xlim=(sizes[0] - 0.5 * gap, sizes[-1] + 0.5 * gap), ylim=(0, 1.02))
+    axes.set(xlim=(sizes[0] - 0.5 * gap, sizes[-1] + 0.5 * gap), ylim=(0, 1.02 * top))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     axes.grid(visible=False, axis="x")
     return ends
@@ -97,8 +102,11 @@ def draw_accuracy(
 def _accuracy_over_classes(settings: PlotSettings, accuracy: pd.DataFrame, scenario: str) -> Figure:
     colors, markers = method_colors(accuracy["method"], settings), method_markers(accuracy["method"])
     height = max(scaled(settings, 4.2), line_height() * (len(colors) + 3)) / scaled(settings, 1)
-    figure, axes = plt.subplots(figsize=figure_size(settings, 8.0, height, column=True), layout="constrained")
-    ends = draw_accuracy(axes, accuracy, colors, markers)
+    figure, axes = plt.subplots(
+        figsize=figure_size(settings, 8.0, height, column=len(colors) <= MOST_IN_COLUMN), layout="constrained"
+    )
+    highest = incremental_accuracy(accuracy)["accuracy"].max()
+    ends = draw_accuracy(axes, accuracy, colors, markers, top=max(np.ceil(highest / 0.2), 1) * 0.2)
     axes.set(xlabel="classes learned so far", ylabel="accuracy on these classes (%)")
     set_title(figure, heading("Accuracy as classes are learned", scenario, accuracy["seed"].nunique()))
     label_lines(axes, ends, colors)
@@ -151,9 +159,8 @@ def _draw_shares(axes: Axes, shares: np.ndarray, label: str) -> None:
 
 def _matrix_figure(settings: PlotSettings, n: int) -> tuple[Figure, Axes]:
     side = 3.6 + 0.2 * min(n, NAMED_CLASSES)
-    size = figure_size(settings, side + 1.2, side)
-    if settings.medium == "paper" and n > NAMED_CLASSES:
-        size = size[0], 0.8 * size[0]
+    width, height = figure_size(settings, side + 1.2, side, column=True)
+    size = width, min(height, 0.85 * width) if settings.medium == "paper" else height
     return plt.subplots(figsize=size, layout="constrained")
 
 

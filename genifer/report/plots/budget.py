@@ -95,7 +95,7 @@ def _panel(
             color=colors[str(series)],
             marker=markers[str(series)],
             markeredgecolor="white",
-            markeredgewidth=0.5,
+            markeredgewidth=0.3,
             elinewidth=1,
             clip_on=False,
         )

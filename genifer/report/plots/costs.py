@@ -69,7 +69,7 @@ def _times(settings: PlotSettings, costs: pd.DataFrame, budget: pd.DataFrame) ->
     )
     for axes, (title, labels, seconds, bars) in zip(grid[:, 0], parts, strict=True):
         _bars(axes, labels, seconds, bars)
-        axes.set_title(wrapped(title, figure.get_figwidth()))
+        axes.set_title(wrapped(title, 0.75 * figure.get_figwidth()))
     set_title(figure, f"Total time: {span(costs['seconds'].sum())} in {len(costs)} jobs ({listed(devices)})")
     return figure
 

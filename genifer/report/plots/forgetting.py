@@ -138,7 +138,7 @@ def _forgotten_classes(
     some = "the class that lost" if rows == 1 else f"the {rows} classes that lost"
     what = f"{some} most accuracy" if worst["forgetting"].max() > 0 else "no class lost accuracy"
     title = wrapped(f"{method}: {what}", width)
-    below = 3.4 * line_height() + 2 * margin
+    below = 4 * line_height() + 2 * margin
     inches = (width, rows * row + below + line_height() * len(title.splitlines()) + 2 * margin)
     figure = plt.figure(figsize=inches)
 

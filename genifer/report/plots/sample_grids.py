@@ -179,7 +179,7 @@ def _sample_grid(
     columns = min(len(names), CLASSES_PER_BAND)
     margin = 14 * letter_width()
     cell = scaled(settings, 0.55 if len(of_bands) == 1 else 0.42)
-    width, _ = figure_size(settings, max(columns * cell + margin, 5.0), 1, column=columns <= 5)
+    width, _ = figure_size(settings, max(columns * cell + margin, 5.0), 1, column=columns <= 10)
     cell = min(cell, (width - margin) / columns)
     above = 2.2 * line_height() if notes else 0.0
     height = n_rows * cell + above + names_height(names) + scaled(settings, 0.2)

@@ -38,6 +38,8 @@ PANELS = {
     "d_fake": ("D(generated)", "logit"),
     "d_spread": ("Spread of D(real) and D(generated)", "standard deviation"),
     "g_guidance": ("Guidance of the generator", "loss (nats)"),
+    "g_distillation": ("Distillation of the generator", "distance"),
+    "g_feature_means": ("Means of the features", "distance"),
     "loss": ("Loss", "loss"),
     "accuracy": ("Accuracy on the batches", "share"),
     "cross_entropy": ("Cross-entropy", "loss (nats)"),
