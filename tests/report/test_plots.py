@@ -128,8 +128,9 @@ def test_titles_name_data_set_and_tasks(tmp_path: Path) -> None:
 
 def test_colours_of_methods_are_the_same_everywhere(tmp_path: Path) -> None:
     layout = made_up_run(tmp_path, methods=["finetune", "joint"], scenario={"tasks": [4, 2]})
-    draw_all(layout)
-    plots = Path(layout.results) / "plots"
+    data, plots = write_data(layout), Path(layout.results) / "plots"
+    for what in ("accuracy", "forgetting", "costs"):
+        draw(what, SMALL, Path(layout.results), data)
     for color in method_colors(["finetune", "joint"], SMALL).values():
         for name in ("accuracy", "forgetting", "costs", "budget"):
             assert to_hex(color) in (plots / f"{name}.svg").read_text(), name
@@ -264,9 +265,9 @@ def test_trainings_are_means_over_the_seeds(tmp_path: Path, monkeypatch: pytest.
     [
         (400, [0, 100, 200, 300, 400]),
         (500, [0, 100, 200, 300, 400, 500]),
-        (15600, [0, 5200, 10400, 15600]),
+        (15600, [0, 3900, 7800, 11700, 15600]),
         (397, [0, 99, 198, 298, 397]),
-        (1, [0, 0, 0, 1, 1]),
+        (1, [0, 1]),
     ],
 )
 def test_steps_end_with_a_tick(last: int, ticks: list[int]) -> None:

@@ -188,7 +188,7 @@ def step_ticks(axes: Axes, last: int) -> None:
         return len(str(last // parts).rstrip("0"))
 
     divisors = [parts for parts in (4, 5, 3, 2) if last % parts == 0]
-    parts = min(divisors, key=digits, default=4)
+    parts = min(divisors, key=digits, default=max(min(4, last), 1))
     axes.set_xticks([round(last * part / parts) for part in range(parts + 1)])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
 
