@@ -36,7 +36,7 @@ PANELS = {
     "ema_distance": ("Distance of the EMA", "relative distance"),
     "d_real": ("D(real)", "logit"),
     "d_fake": ("D(generated)", "logit"),
-    "d_spread": ("Spread of D(real) and D(generated)", "standard deviation"),
+    "d_spread": ("Spread of the logits", "standard deviation"),
     "g_guidance": ("Guidance of the generator", "loss (nats)"),
     "g_distillation": ("Distillation of the generator", "distance"),
     "g_feature_means": ("Means of the features", "distance"),
