@@ -16,7 +16,7 @@ from genifer.config import PlotSettings
 from genifer.evaluation import COLUMNS
 from genifer.evaluation.tables import read_table, summarize
 from genifer.published import PUBLISHED_METRICS, Published
-from genifer.report.plots import heading, legend_below, set_title
+from genifer.report.plots import end_at_ticks, heading, legend_below, set_title
 from genifer.report.style import MARKERS, Color, figure_size, method_colors, save, set_style
 
 AXIS_NAMES = dict(
@@ -125,4 +125,5 @@ def _panel(
         if not isinstance(about, Published):
             label.set(color=colors[name], fontweight="bold")
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.margins(x=0.08)
+    spread = axes.dataLim.intervalx
+    end_at_ticks(axes.xaxis, spread[0], spread[1])
