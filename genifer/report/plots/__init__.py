@@ -181,6 +181,14 @@ def end_at_ticks(axis: Axis, low: float, high: float) -> None:
     axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})  # type: ignore[attr-defined]
 
 
+def tick_values(axes: Axes, values: Sequence[int]) -> None:
+    """Put ticks at values from left to right, as many as have room, the last among them."""
+    width = axes.get_position().width * axes.figure.get_figwidth()  # type: ignore[union-attr]
+    room = letter_width() * (len(str(max(values))) + 1.5)
+    every = max(int(np.ceil(len(values) * room / width)), 1)
+    axes.set_xticks(list(values)[::-1][::every][::-1])
+
+
 def step_ticks(axes: Axes, last: int) -> None:
     """Put ticks on an axis of steps from 0 to the last one, at round numbers where these divide it."""
 

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
@@ -23,6 +23,7 @@ from genifer.report.plots import (
     set_title,
     short_name,
     side_by_side,
+    tick_values,
 )
 from genifer.report.style import Color, figure_size, method_colors, method_markers, save, scaled, set_style
 
@@ -92,7 +93,7 @@ def draw_accuracy(
             label=method,
         )
         ends[str(method)] = float(x.iloc[-1]), float(of_method["mean"].iloc[-1])
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    tick_values(axes, sizes)
     axes.set(xlim=(sizes[0] - 0.5 * gap, sizes[-1] + 0.5 * gap), ylim=(0, 1.02 * top))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     axes.grid(visible=False, axis="x")

@@ -14,8 +14,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from genifer.config import PlotSettings
 from genifer.evaluation import BUDGET_COLUMNS, COLUMNS
 from genifer.evaluation.tables import average_incremental_accuracy, read_table
-from genifer.report.plots import end_at_ticks, heading, legend_below, set_title
+from genifer.report.plots import empty_figure, end_at_ticks, heading, legend_below, set_title
 from genifer.report.style import Color, figure_size, method_colors, method_markers, save, set_style
+
+SINGLE_TASK = "a single task: no average over later tasks"
 
 
 def plot_budget(
@@ -32,7 +34,8 @@ def plot_budget(
     budget = read_table(budget_path, BUDGET_COLUMNS)
     accuracy = average_incremental_accuracy(read_table(accuracy_path, COLUMNS, needs_rows=True))
     points = budget.merge(accuracy, on=["method", "seed"])
-    save(_budget(settings, points, scenario), output / "budget", settings)
+    figure = empty_figure(SINGLE_TASK) if points.empty else _budget(settings, points, scenario)
+    save(figure, output / "budget", settings)
 
 
 def _budget(settings: PlotSettings, points: pd.DataFrame, scenario: str) -> Figure:

@@ -82,6 +82,6 @@ def _bars(axes: Axes, labels: Sequence[str], seconds: Sequence[float], colors: S
     for position, value in enumerate(seconds):
         axes.text(value / divisor, position, f" {span(value)}", va="center", size="small")
     axes.set_yticks(range(len(labels)), list(labels))
-    end_at_ticks(axes.xaxis, 0, 1.08 * longest / divisor)
+    end_at_ticks(axes.xaxis, 0, 1.12 * longest / divisor)
     axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
     axes.grid(visible=False, axis="y")

@@ -29,6 +29,7 @@ from genifer.report.plots import (
     of_seeds,
     set_title,
     short_name,
+    tick_values,
     wrapped,
 )
 from genifer.report.style import Color, figure_size, method_colors, save, scaled, set_style
@@ -111,11 +112,12 @@ def _forgetting_per_task(
             linewidth=0,
         )
     axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.set(xlabel="task", ylabel="best earlier minus final\naccuracy (percentage points)", xticks=tasks)
+    axes.set(xlabel="task", ylabel="best earlier minus final\naccuracy (percentage points)")
+    tick_values(axes, tasks)
     axes.margins(x=0.01)
     axes.grid(visible=False, axis="x")
     tops, bottoms = (100 * (table["mean"] + sign * table["std"]) for sign in (1, -1))
-    end_at_ticks(axes.yaxis, min(bottoms.min(), 0), max(tops.max(), 1))
+    end_at_ticks(axes.yaxis, max(min(bottoms.min(), 0), -100), min(max(tops.max(), 1), 100))
     set_title(figure, heading("Forgetting", scenario, accuracy["seed"].nunique()))
     legend_below(figure, [Patch(color=color, label=method) for method, color in colors.items()])
     return figure

@@ -27,6 +27,7 @@ from genifer.report.plots import (
     seeds_note,
     set_title,
     side_by_side,
+    tick_values,
 )
 from genifer.report.style import figure_size, save, scaled, set_style, task_colors
 
@@ -142,11 +143,8 @@ def _frechet(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Figur
                 markeredgewidth=0.3,
                 elinewidth=1,
             )
-    axes.set(
-        xlabel="GAN of task",
-        ylabel="Fréchet distance\n(squared features)",
-        xticks=sorted(of_tasks["after_task"].unique()),
-    )
+    axes.set(xlabel="GAN of task", ylabel="Fréchet distance\n(squared features)")
+    tick_values(axes, sorted(of_tasks["after_task"].unique()))
     scale_of_distances(axes, min(lowest), max(highest))
     set_title(
         figure,
