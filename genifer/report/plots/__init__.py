@@ -32,8 +32,8 @@ LOG_FROM = 10
 """Ratio of the largest to the smallest value from which on a scale is logarithmic."""
 
 
-SPREAD = 0.4
-"""Share of the distance between two ticks over which points of one tick stand side by side."""
+SPREAD, STEP = 0.4, 0.05
+"""Shares of the distance between two ticks: of all points of one tick at most, and of two of them."""
 
 
 def bands(n_classes: int) -> Iterator[range]:
@@ -169,9 +169,8 @@ def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[s
 
 def side_by_side(count: int, gap: float) -> list[float]:
     """Shifts of points that would hide each other, around ticks with this gap."""
-    if count == 1:
-        return [0.0]
-    return [gap * SPREAD * (index / (count - 1) - 0.5) for index in range(count)]
+    step = gap * min(STEP, SPREAD / max(count - 1, 1))
+    return [step * (index - (count - 1) / 2) for index in range(count)]
 
 
 def end_at_ticks(axis: Axis, low: float, high: float) -> None:

@@ -137,8 +137,8 @@ def _forgotten_classes(
     row, bars, margin = (scaled(settings, inches) for inches in (ROW_HEIGHT, BARS_WIDTH, MARGIN))
     named = letter_width() * max(map(len, names)) + 2 * margin
     width = named + PICTURES * row + bars
-    some = "the class that lost" if rows == 1 else f"the {rows} classes that lost"
-    what = f"{some} most accuracy" if worst["forgetting"].max() > 0 else "no class lost accuracy"
+    lost = int((worst["forgetting"] > 0).sum())
+    what = _how_many(lost, rows)
     title = wrapped(f"{method}: {what}", width)
     below = 4 * line_height() + 2 * margin
     inches = (width, rows * row + below + line_height() * len(title.splitlines()) + 2 * margin)
@@ -177,6 +177,16 @@ def _forgotten_classes(
     figure.suptitle(title, y=1 - margin / inches[1], va="top")
     figure.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0))
     return figure
+
+
+def _how_many(lost: int, rows: int) -> str:
+    """The title of a plot that shows some classes, of which some have lost accuracy."""
+    if lost == 0:
+        return "no class lost accuracy"
+    classes = "class" if lost == 1 else f"{lost} classes"
+    if lost == rows:
+        return f"the {classes} that lost most accuracy"
+    return f"only {'one ' if lost == 1 else ''}{classes} lost accuracy"
 
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:

@@ -130,7 +130,7 @@ def _frechet(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Figur
         points = of_seeds(of_tasks, ["eval_task", "after_task"], column)
         highest.append((points["mean"] + points["std"]).max())
         lowest.append(points["mean"].min())
-        for task, shift in zip(tasks, side_by_side(len(tasks), 0.4), strict=True):
+        for task, shift in zip(tasks, side_by_side(len(tasks), 1), strict=True):
             of_task = points[points["eval_task"] == task].sort_values("after_task")
             axes.errorbar(
                 of_task["after_task"] + shift,
