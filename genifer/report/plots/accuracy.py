@@ -94,7 +94,8 @@ def draw_accuracy(
         )
         ends[str(method)] = float(x.iloc[-1]), float(of_method["mean"].iloc[-1])
     tick_values(axes, sizes)
-    axes.set(xlim=(sizes[0] - 0.5 * gap, sizes[-1] + 0.5 * gap), ylim=(0, 1.02 * top))
+    margin = max(shifts.values()) + 0.15 * gap
+    axes.set(xlim=(sizes[0] - margin, sizes[-1] + margin), ylim=(0, 1.02 * top))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     axes.grid(visible=False, axis="x")
     return ends
