@@ -1,0 +1,83 @@
+"""`genifer report`: which runs, and Snakemake's own report beside the page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from genifer.errors import GeniferError
+from genifer.grid import load_runs
+from genifer.layout import PLAN, REPORT, SNAKEMAKE_REPORT, Layout
+from genifer.monitor.watch.plan import read_settings
+from genifer.report.html_report import write_report
+from genifer.report.html_report.origin import settings_text
+
+
+def write_reports(
+    runs: Sequence[str],
+    run_files: Sequence[Path],
+    output: Path | None,
+    results: Path,
+    *,
+    with_snakemake: bool = False,
+) -> list[Path]:
+    """Write the reports of runs.
+
+    Args:
+        runs: names or folders, whose settings are those that the runs were last started with.
+        run_files: instead of them, a run file or a grid file; later files override earlier ones.
+        output: the page of a single run; by default in its folder.
+        results: folder of all runs.
+        with_snakemake: write Snakemake's own report, too.
+
+    Returns:
+        The pages.
+
+    Raises:
+        GeniferError: no run is named or in two ways, it has no results, or Snakemake's report fails.
+    """
+    if bool(runs) == bool(run_files):
+        raise GeniferError("name either runs, such as quickstart, or with --config their run file")
+    layouts = _from_files(run_files, results) if run_files else [_named(run, results) for run in runs]
+    if output is not None and len(layouts) > 1:
+        raise GeniferError(f"--output: {output} is one file, but there are {len(layouts)} runs; leave it out")
+    return [_write(layout, output, with_snakemake) for layout in layouts]
+
+
+def _write(layout: Layout, output: Path | None, with_snakemake: bool) -> Path:
+    page = output or Path(layout.results, REPORT)
+    if with_snakemake:
+        write_snakemake_report(layout, page.with_name(SNAKEMAKE_REPORT))
+    return write_report(layout, page)
+
+
+def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
+    return [Layout(settings, results) for settings in load_runs(*run_files).values()]
+
+
+def _named(run: str, results: Path) -> Layout:
+    folder = Path(run) if (Path(run) / PLAN).is_file() else results / run
+    settings = read_settings(folder)
+    return Layout(settings.model_copy(update={"run": folder.name}), folder.parent)
+
+
+def write_snakemake_report(layout: Layout, output: Path) -> None:
+    """Let Snakemake write its own report of a run.
+
+    Raises:
+        GeniferError: it fails.
+    """
+    with TemporaryDirectory() as folder:
+        run_file = Path(folder, "run.yaml")
+        run_file.write_text(settings_text(layout.settings), encoding="utf-8")
+        command = [sys.executable, "-m", "snakemake", "--configfile", run_file, "--report", output]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+        raise GeniferError(
+            f"{output}: Snakemake did not write its report of {layout.settings.run}:\n{last}\n"
+            "Finish the run first, and run this in the folder of the workflow; or leave out --with-snakemake"
+        )
