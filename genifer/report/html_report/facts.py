@@ -17,6 +17,10 @@ from genifer.report.html_report.texts import html
 from genifer.report.plots import method_colors
 
 
+OPENING = ("average_incremental_accuracy", "final_accuracy", "forgetting")
+"""Metrics of the table; a table below it has all."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A method in the table that opens the report.
@@ -42,14 +46,14 @@ def method_rows(layout: Layout) -> tuple[list[str], list[Row]]:
     summary = read_table(Path(layout.table("summary")), SUMMARY_COLUMNS, needs_rows=True).set_index("method")
     minutes = _minutes(Path(layout.table("budget")))
     colors = method_colors(layout.labels, layout.settings.plots)
-    headings = [*METRIC_NAMES.values(), *(["minutes"] if minutes else [])]
+    headings = [*(METRIC_NAMES[name] for name in OPENING), *(["minutes"] if minutes else [])]
     rows = []
     for label in layout.labels:
         if label not in summary.index:
             continue
         of_label = summary.loc[label]
         cells = [
-            with_deviation(of_label[f"{name}_mean"], of_label[f"{name}_std"], "±") for name in METRIC_NAMES
+            with_deviation(of_label[f"{name}_mean"], of_label[f"{name}_std"], "±") for name in OPENING
         ]
         if minutes:
             cells.append(minutes.get(label, ""))
