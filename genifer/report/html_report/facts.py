@@ -80,9 +80,11 @@ def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Ma
     channels = {1: "grey", 3: "RGB"}[settings.data.channels]
     size = settings.data.image_size
     known = {
-        "Data set": escape(f"{settings.data.dataset}, {size} × {size} px, {channels}"),
+        "Data set": escape(
+            f"{settings.data.dataset}, {size} × {size} px, {channels}; evaluated on {captions.n_images} "
+            f"{captions.split} images"
+        ),
         "Scenario": html(f"{captions.scenario}; {captions.class_order}, {captions.named_seeds}"),
-        "Evaluated on": escape(f"{captions.n_images} {captions.split} images after the last task"),
         "Date": escape(_dates(layout)),
         "Commit": escape(commit),
         "Cost": html(

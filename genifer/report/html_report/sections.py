@@ -86,6 +86,11 @@ class Exhibit:
     folded: bool = False
 
     @property
+    def width(self) -> int:
+        """Of the widest plot, in CSS pixels."""
+        return max((plot.picture.width for plot in self.plots), default=0)
+
+    @property
     def shown(self) -> list[Plot]:
         """Plots that are shown at once."""
         return [plot for plot in self.plots if plot.is_first]
