@@ -73,7 +73,8 @@ def write_snakemake_report(layout: Layout, output: Path) -> None:
     with TemporaryDirectory() as folder:
         run_file = Path(folder, "run.yaml")
         run_file.write_text(settings_text(layout.settings), encoding="utf-8")
-        command = [sys.executable, "-m", "snakemake", "--configfile", run_file, "--report", output]
+        options = ["--configfile", str(run_file), "--report", str(output)]
+        command = [sys.executable, "-m", "snakemake", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])

@@ -16,7 +16,6 @@ from genifer.report.captions import Captions
 from genifer.report.html_report.texts import html
 from genifer.report.plots import method_colors
 
-
 OPENING = ("average_incremental_accuracy", "final_accuracy", "forgetting")
 """Metrics of the table; a table below it has all."""
 
@@ -43,18 +42,15 @@ def method_rows(layout: Layout) -> tuple[list[str], list[Row]]:
     Raises:
         GeniferError: a table is missing or damaged.
     """
-    summary = read_table(Path(layout.table("summary")), SUMMARY_COLUMNS, needs_rows=True).set_index("method")
+    summary = read_table(Path(layout.table("summary")), SUMMARY_COLUMNS, needs_rows=True)
+    by_label = {row["method"]: row for row in summary.to_dict("records")}
     minutes = _minutes(Path(layout.table("budget")))
     colors = method_colors(layout.labels, layout.settings.plots)
     headings = [*(METRIC_NAMES[name] for name in OPENING), *(["minutes"] if minutes else [])]
     rows = []
-    for label in layout.labels:
-        if label not in summary.index:
-            continue
-        of_label = summary.loc[label]
-        cells = [
-            with_deviation(of_label[f"{name}_mean"], of_label[f"{name}_std"], "±") for name in OPENING
-        ]
+    for label in [label for label in layout.labels if label in by_label]:
+        row = by_label[label]
+        cells = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"], "±") for name in OPENING]
         if minutes:
             cells.append(minutes.get(label, ""))
         red, green, blue = (round(255 * part) for part in colors[label])
@@ -81,7 +77,7 @@ def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Ma
     size = settings.data.image_size
     known = {
         "Data set": escape(
-            f"{settings.data.dataset}, {size} × {size} px, {channels}; evaluated on {captions.n_images} "
+            f"{settings.data.dataset}, {size} x {size} px, {channels}; evaluated on {captions.n_images} "
             f"{captions.split} images"
         ),
         "Scenario": html(f"{captions.scenario}; {captions.class_order}, {captions.named_seeds}"),

@@ -1,4 +1,4 @@
-"""What the report shows: plots and tables in sections, in the order of the layout, which is the run file's."""
+"""What the report shows: plots and tables in sections, methods in the order of the run file."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ TITLES = {
 }
 """Headings by caption; a plot that is not named here is headed by its name."""
 
+EMPTY = Markup()
+
 ALL = "all"
 """Label of what shows all methods, or all GANs."""
 
@@ -64,7 +66,7 @@ class Plot:
 
     label: str
     picture: Embedded
-    caption: Markup = Markup()
+    caption: Markup = EMPTY
     is_first: bool = True
 
 
@@ -79,9 +81,9 @@ class Exhibit:
 
     title: str
     anchor: str
-    caption: Markup = Markup()
+    caption: Markup = EMPTY
     plots: Sequence[Plot] = ()
-    table: Markup = Markup()
+    table: Markup = EMPTY
     files: Sequence[tuple[str, str]] = ()
     folded: bool = False
 
@@ -194,9 +196,9 @@ def _plots(
     if not plots:
         return None
     captions = {plot.caption for plot in plots}
-    common = captions.pop() if len(captions) == 1 else Markup()
+    common = captions.pop() if len(captions) == 1 else EMPTY
     if common:
-        plots = [replace(plot, caption=Markup()) for plot in plots]
+        plots = [replace(plot, caption=EMPTY) for plot in plots]
     title = _title(caption)
     return Exhibit(title, anchor(title), common, plots, folded=caption in FOLDED)
 
