@@ -70,6 +70,7 @@ def write_snakemake_report(layout: Layout, output: Path) -> None:
     Raises:
         GeniferError: it fails.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         run_file = Path(folder, "run.yaml")
         run_file.write_text(settings_text(layout.settings), encoding="utf-8")
