@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from genifer.config import SHARED, RunSettings, plain
+from genifer.config import SHARED
 from genifer.errors import GeniferError
 from genifer.layout import PLAN, Layout, PlannedJob
-from genifer.run_file import parse_settings
 from genifer.runtime.files import atomic_write
 from genifer.versions import TRAIN
 
@@ -94,7 +93,6 @@ def write_plan(layout: Layout, side_by_side: int) -> None:
         "began": datetime.now(UTC).isoformat(),
         "ended": None,
         "succeeded": False,
-        "settings": plain(layout.settings),
     }
     _write(Path(layout.results) / PLAN, content)
 
@@ -147,7 +145,6 @@ def read_plan(results: Path) -> Plan:
     path = results / PLAN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("settings", None)  # `read_settings` reads them
         trainings = [
             Training(**training | {"after": tuple(training["after"])}) for training in content["trainings"]
         ]
@@ -166,27 +163,3 @@ def read_plan(results: Path) -> Plan:
             f"{path}: cannot be read as the plan of a run ({error}); start the run again with Snakemake, "
             "which writes a new one"
         ) from error
-
-
-def read_settings(results: Path) -> RunSettings:
-    """Read the settings with which a run was last started.
-
-    Args:
-        results: the run's folder.
-
-    Raises:
-        GeniferError: the folder has no plan with settings, or they are not valid any more.
-    """
-    path = results / PLAN
-    remedy = "name its run file instead: --config FILE"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except FileNotFoundError:
-        raise GeniferError(
-            f"{path}: does not exist, so the settings of the run are not known; {remedy}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GeniferError(
-            f"{path}: has no settings of a run ({type(error).__name__}: {error}); {remedy}"
-        ) from error
-    return parse_settings(content, str(path))

@@ -11,7 +11,7 @@ from genifer.errors import GeniferError
 from genifer.layout import REPORT, SNAKEMAKE_REPORT, Layout
 from genifer.report.captions import Captions
 from genifer.report.html_report.facts import facts, method_rows
-from genifer.report.html_report.origin import commit, files, recorded, settings_text
+from genifer.report.html_report.origin import Provenance, files, settings_text
 from genifer.report.html_report.pictures import link
 from genifer.report.html_report.sections import collect
 from genifer.report.html_report.texts import Texts, html
@@ -41,7 +41,7 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
             "snakemake --configfile FILE"
         )
     captions = Captions(layout)
-    texts, provenance = Texts(captions), recorded(layout)
+    texts, provenance = Texts(captions), Provenance(results)
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -59,7 +59,7 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
         headings=headings,
         rows=rows,
         old_images=html(captions.old_images),
-        facts=facts(layout, captions, commit(provenance)),
+        facts=facts(layout, captions, provenance.commit),
         settings=settings_text(layout.settings),
         provenance=provenance,
         versions=html(captions.versions),

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 
 from genifer.errors import GeniferError
 from genifer.grid import load_runs
-from genifer.layout import PLAN, REPORT, SNAKEMAKE_REPORT, Layout
-from genifer.monitor.watch.plan import read_settings
+from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout, table_path
 from genifer.report.html_report import write_report
-from genifer.report.html_report.origin import settings_text
+from genifer.report.html_report.origin import Provenance, settings_text
+from genifer.run_file import parse_settings
 
 
 def write_reports(
@@ -27,7 +27,7 @@ def write_reports(
     """Write the reports of runs.
 
     Args:
-        runs: names or folders, whose settings are those that the runs were last started with.
+        runs: names or folders, whose settings are those that they were last made with.
         run_files: instead of them, a run file or a grid file; later files override earlier ones.
         output: the page of a single run; by default in its folder.
         results: folder of all runs.
@@ -59,9 +59,15 @@ def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
 
 
 def _named(run: str, results: Path) -> Layout:
-    folder = Path(run) if (Path(run) / PLAN).is_file() else results / run
-    settings = read_settings(folder)
-    return Layout(settings.model_copy(update={"run": folder.name}), folder.parent)
+    folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
+    content = Provenance(folder).settings
+    if content is None:
+        raise GeniferError(
+            f"{folder / PROVENANCE}: does not state the settings of the run; name its run file instead: "
+            "--config FILE"
+        )
+    settings = parse_settings(content | {"run": folder.name}, str(folder / PROVENANCE))
+    return Layout(settings, folder.parent)
 
 
 def write_snakemake_report(layout: Layout, output: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,53 +36,84 @@ class File:
     content: str
 
 
-def recorded(layout: Layout) -> dict[str, str]:
-    """What ``provenance.json`` states, by full names such as ``git.commit``; nothing if there is none.
+@dataclass(frozen=True)
+class Invocation:
+    """An invocation of Snakemake that made a part of the run."""
+
+    began: str
+    ended: str
+    command: str
+    commit: str
+    jobs: int
+
+
+class Provenance:
+    """What ``provenance.json`` in a run's folder states of how the run was made; empty without that file.
 
     Raises:
         GeniferError: the file is damaged.
     """
-    path = Path(layout.results, PROVENANCE)
-    try:
-        return flat_settings(_by_name(json.loads(path.read_text(encoding="utf-8"))))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise GeniferError(
-            f"{path}: cannot be read ({error}); restore it with: dvc checkout {path}; or delete it"
-        ) from error
+
+    def __init__(self, results: Path) -> None:
+        path = results / PROVENANCE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            self._invocations: list[dict[str, Any]] = list(content.get("invocations", []))
+            self._settings: dict[str, dict[str, Any]] = dict(content.get("settings", {}))
+            self._environments: dict[str, dict[str, Any]] = dict(content.get("environments", {}))
+            self.invocations = [_invocation(entry) for entry in self._invocations]
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise GeniferError(
+                f"{path}: cannot be read as the provenance of a run ({error}); restore it with: dvc checkout "
+                f"--force {path}; or delete it"
+            ) from error
+
+    @property
+    def commit(self) -> str:
+        """The commit of the last invocation, or else of the checkout now; empty if it is not known."""
+        recorded = self.invocations[-1].commit if self.invocations else ""
+        return recorded or _commit_now()
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """All settings of the last invocation; None if they are not recorded."""
+        return self._last(self._settings, "settings")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Name and value of what is recorded of the last invocation's machine, packages included."""
+        return flat_settings(self._last(self._environments, "environment") or {})
+
+    def _last(self, known: Mapping[str, dict[str, Any]], kind: str) -> dict[str, Any] | None:
+        key = self._invocations[-1].get(kind) if self._invocations else None
+        return known.get(str(key))
 
 
-def _by_name(content: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
-    """Mappings as they are, and lists of mappings by their position."""
-    pairs = content.items() if isinstance(content, Mapping) else enumerate(content)
-    return {
-        str(name): _by_name(value) if isinstance(value, Mapping) or _lists_mappings(value) else value
-        for name, value in pairs
-    }
+def _invocation(entry: Mapping[str, Any]) -> Invocation:
+    source = entry.get("source") or {}
+    return Invocation(
+        began=_time(entry.get("began")),
+        ended=_time(entry.get("ended")),
+        command=str(entry.get("command") or ""),
+        commit=_named(source.get("commit"), source.get("clean") is False),
+        jobs=sum((entry.get("jobs") or {}).values()),
+    )
 
 
-def _lists_mappings(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
+def _time(text: Any) -> str:
+    return f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M}" if text else ""
 
 
-def commit(provenance: Mapping[str, str]) -> str:
-    """The commit of the code: that of the run if it is recorded, or else of the checkout now.
-
-    Args:
-        provenance: what `recorded` returns.
-
-    Returns:
-        Empty if it is not known.
-    """
-    for name, value in provenance.items():
-        if name.rpartition(".")[2] == "commit" and value != "null":
-            return value[:COMMIT_LENGTH]
-    head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    if not head:
+def _named(commit: str | None, changed: bool) -> str:
+    if not commit:
         return ""
-    changed = ", with uncommitted changes" if changes else ""
-    return f"{head[:COMMIT_LENGTH]}{changed} (when this report was written)"
+    return f"{commit[:COMMIT_LENGTH]}{', with uncommitted changes' if changed else ''}"
+
+
+def _commit_now() -> str:
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    commit = _named(_git("rev-parse", "HEAD"), bool(changes))
+    return f"{commit} (when this report was written)" if commit else ""
 
 
 def _git(*arguments: str) -> str:

@@ -18,8 +18,14 @@ from genifer.report.pages import PAGES
 FIRST = "accuracy"
 """The plot that opens the report."""
 
-SECTIONS = {"Accuracy": "Results", "Replay": "Replay", "Forgetting": "Forgetting", "Training": "Training"}
-"""Headings of the categories that have a section of their own, in order; others follow."""
+SECTIONS = {
+    "Accuracy": "Results",
+    "Replay": "Replay",
+    "Sample grids": "Replay",
+    "Forgetting": "Forgetting",
+    "Training": "Training",
+}
+"""Headings of the sections in which categories are shown, in order; other categories follow."""
 
 LAST_SECTIONS = {"Run": "Costs"}
 
@@ -36,6 +42,7 @@ TITLES = {
     "forgetting": "Forgetting of each task",
     "forgotten_classes": "Classes that lose most accuracy",
     "gan_training": "Health of the GAN trainings",
+    "training_gan": "Trainings of the GANs",
     "training": "All scalars of the trainings",
     "costs": "Time of each job",
     "table_summary": "All metrics",
@@ -144,10 +151,14 @@ def collect(layout: Layout, texts: Texts, page: Path) -> Shown:
     for table in [table for table in layout.pages if _source(layout, table).is_file()]:
         by_category.setdefault(table.category, []).append(_table(layout, texts, page, table))
     others = {name: name for name in by_category if name not in SECTIONS | LAST_SECTIONS}
+    by_title: dict[str, list[Exhibit]] = {}
     for category, title in (SECTIONS | others | LAST_SECTIONS).items():
-        if category in by_category:
-            exhibits = sorted(by_category[category], key=_rank)
-            shown.sections.append(Section(title, anchor(title), exhibits))
+        by_title.setdefault(title, []).extend(by_category.get(category, []))
+    shown.sections = [
+        Section(title, anchor(title), sorted(exhibits, key=_rank))
+        for title, exhibits in by_title.items()
+        if exhibits
+    ]
     return shown
 
 
