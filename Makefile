@@ -1,3 +1,5 @@
+# make help       show these lines; make alone does the same
+# make install    install everything into .venv; other targets do so when they first need it
 # make demo       run the whole workflow on bundled digits: minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
 # make test-gpu   run the tests of trainings on a GPU
@@ -27,20 +29,25 @@ IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
 # Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo compare record test test-slow test-gpu test-cluster lint format settings pictures chart report
+.PHONY: help install demo compare record test test-slow test-gpu test-cluster lint format settings pictures chart report
 .PHONY: budgets ablation ablations tables
+
+help:
+	@sed -n 's/^# \(make \)/\1/p' Makefile
+
+install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "genifer needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@echo "installing genifer and its packages into $(VENV): some minutes, and 6 GB with the GPU libraries (docs/install.md)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
 
 demo: $(READY)
-	$(IN_ENV) snakemake --configfile config/quickstart.yaml
-	@$(IN_ENV) genifer summary --config config/quickstart.yaml
+	@$(IN_ENV) snakemake --configfile config/quickstart.yaml
 	@printf 'report  '; $(IN_ENV) genifer report --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml

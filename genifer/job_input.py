@@ -57,6 +57,8 @@ def read_table_settings(job: str, run_file: Path | None, passed: str | None) -> 
 
 
 def _only(run_file: Path | None, passed: str | None) -> Path:
-    if run_file is None or passed is not None:
-        raise GeniferError("give either --config with a run file or, as the workflow does, --settings")
+    if run_file is None:
+        raise GeniferError("--config is missing; give it a run file, such as --config config/quickstart.yaml")
+    if passed is not None:
+        raise GeniferError("--config and --settings were both given; the settings come from one of them")
     return run_file

@@ -83,17 +83,14 @@ def watch(
 
 
 def summary(
-    config: Annotated[Path | None, o.option("--config", "Run file.")] = None,
-    run: Annotated[str | None, o.option("--run", "Name of a run, instead of --config.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(help="Names of runs; by default the newest.")] = None,
+    results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
 ) -> None:
-    """Print a run's table of methods."""
-    from genifer.layout import RESULTS
-    from genifer.report.summary import print_summary
-    from genifer.run_file import load_settings
+    """Print the table of methods of finished runs."""
+    from genifer.monitor.watch.run import newest
+    from genifer.report.summary import summary_screen
 
-    if (config is None) == (run is None):
-        raise GeniferError("give either --config with a run file or --run with a run's name")
-    print_summary(RESULTS / (run or load_settings(config).run))  # type: ignore[arg-type]
+    typer.echo("\n\n".join(summary_screen(results / run) for run in runs or [newest(results)]))
 
 
 def compare(

@@ -10,6 +10,14 @@ from pathlib import Path
 from genifer.errors import GeniferError
 from genifer.runtime.processes import RENDEZVOUS, is_first
 
+QUIET_JOBS = "GENIFER_QUIET_JOBS"
+"""Environment variable: with a log file, only warnings go to stderr.
+
+Snakemake's logger plugin sets it, because it prints itself how jobs end."""
+
+OWN_LINE = "\r\x1b[2K"
+"""Clears the line of a terminal in which another process shows what is running."""
+
 
 def log_to(path: Path | None) -> None:
     """Send all messages to stderr and, if a path is given, to a new file there.
@@ -31,6 +39,10 @@ def log_to(path: Path | None) -> None:
             raise GeniferError(
                 f"--log: {path} cannot be written ({error.strerror}); give a path in a folder that can"
             ) from error
+        if QUIET_JOBS in os.environ:
+            handlers[0].addFilter(lambda record: record.levelno == logging.WARNING)
+            if sys.stderr.isatty():
+                handlers[0].setFormatter(logging.Formatter(f"{OWN_LINE}%(message)s"))
     # A terminal or pipe that has gone must not stop a training.
     logging.raiseExceptions = False
     level = logging.INFO if is_first() else logging.WARNING

@@ -188,6 +188,8 @@ def _exit_code(
     ]
     if codes[0] > 0 and (not failed or 0 in failed):
         return codes[0]
+    # Gloo and NCCL may abort a process that has lost another one; the cause is the end of the other one.
+    failed.sort(key=lambda rank: codes[rank] == -signal.SIGABRT)
     rank = failed[0] if failed else next(rank for rank, code in enumerate(codes) if code)
     code = codes[rank]
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -72,7 +72,8 @@ def call(
 
 def planned(folder: Path, *run_files: str | Path, snakefile: str = "workflow/Snakefile") -> set[str]:
     """The jobs that Snakemake would run: rule and wildcards, for example 'train_gan group=genifer seed=0 task=1'."""
-    done = call(["snakemake", "--dry-run", "--snakefile", snakefile, "--configfile", *run_files], folder)
+    command = ["snakemake", "--dry-run", "--verbose", "--snakefile", snakefile, "--configfile", *run_files]
+    done = call(command, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs: list[str] = []
     for line in done.stdout.splitlines():

@@ -26,7 +26,7 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay`` or ``comparison``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison`` or ``ranking``."""
     folder = MEASURED / run
     kinds = {
         "summary": _summary,
@@ -35,6 +35,7 @@ def table(kind: str, run: str) -> str:
         "tasks": _tasks,
         "replay": _replay,
         "comparison": _comparison,
+        "ranking": _ranking,
     }
     rows = kinds[kind](folder)
     header, *body = rows
@@ -109,6 +110,13 @@ def _comparison(folder: Path) -> list[list[str]]:
         for column, name in enumerate(header)
         if name != "with first task" and any(row[column] for row in rows)
     ]
+    return [[row[column] for column in shown] for row in (header, *rows)]
+
+
+def _ranking(folder: Path) -> list[list[str]]:
+    """The metrics that say most of what `genifer compare` wrote, best method first."""
+    header, *rows = _comparison(folder)
+    shown = [header.index(name) for name in ("method", "average incremental", "final")]
     return [[row[column] for column in shown] for row in (header, *rows)]
 
 

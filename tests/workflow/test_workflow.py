@@ -99,7 +99,7 @@ def test_tables_and_plots(finished: Path) -> None:
         names_there = {path.name for path in folder.iterdir()}
         assert {"metrics.csv", "log.txt", "benchmark.tsv", "status.json", "tensorboard"} < names_there
         assert "steps" in (folder / "log.txt").read_text()
-    assert "genifer" in call(["genifer", "summary", "--run", "quickstart"], finished).stdout
+    assert "genifer" in call(["genifer", "summary", "quickstart"], finished).stdout
     watched = call(["genifer", "watch", "quickstart"], finished)
     assert watched.stdout == "quickstart: done, 9 of 9 trainings done\n", watched.stderr
 
@@ -266,7 +266,7 @@ def test_a_run_with_an_order_per_seed(tmp_path: Path) -> None:
     done = call(["snakemake", "--configfile", run_file], clone)
     assert done.returncode == 0, done.stdout + done.stderr
     drawn = pd.read_csv(clone / "results" / "quickstart" / "accuracy.csv")
-    order = call(["genifer", "summary", "--config", run_file], clone)
+    order = call(["genifer", "summary"], clone)
     assert "drawn from the seed (3 and 4)" in order.stdout, order.stderr
     assert planned(clone, run_file) == set()
     more = planned(clone, write_run_file(clone, seeds=[3, 4, 5], **changes))

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # The code of this checkout, here and in the jobs, also where another one is installed or where another workflow uses
 # this one as a module. Rules that come from a git host have no checkout: they need the package to be installed.
@@ -20,8 +21,8 @@ elif find_spec("genifer") is None:
     )
 
 from genifer.errors import GeniferError
-from genifer.layout import Layout
-from genifer.monitor.start import check_elsewhere, trainings_at_once
+from genifer.layout import Layout, table_path
+from genifer.monitor.start import check_elsewhere, missing_here, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
@@ -45,6 +46,9 @@ try:
     if workflow.is_main_process:
         for note in restore(Path(LAYOUT.results)):
             print(note, file=sys.stderr)
+        if workflow.output_settings.dryrun:
+            for note in missing_here(LAYOUT):
+                logger.warning(note)
 except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
@@ -145,3 +149,7 @@ def start_run():
 def end_run(succeeded):
     record(Path(LAYOUT.results))
     end_plan(Path(LAYOUT.results), succeeded)
+    if succeeded and Path(table_path(LAYOUT.results, "summary")).exists():
+        from genifer.report.summary import summary_screen
+
+        logger.info(f"\n{summary_screen(Path(LAYOUT.results))}")

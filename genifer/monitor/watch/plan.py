@@ -84,7 +84,7 @@ def write_plan(layout: Layout, side_by_side: int) -> None:
         "trainings": [asdict(training) for training in planned_trainings(layout)],
         "files": {
             "data": layout.prepared,
-            "evaluations": [path for job in evaluations for path in job.outputs.values()],
+            "evaluations": [next(iter(job.outputs.values())) for job in evaluations],
             "tables and plots": layout.final,
         },
         "side_by_side": side_by_side,

@@ -61,14 +61,29 @@ def watch(names: Sequence[str], results: Path, every: float, once: bool) -> bool
     return all(run.state in ("running", "done") for run in runs)
 
 
+def newest(results: Path) -> str:
+    """The name of the run that was started last.
+
+    Args:
+        results: folder of the runs.
+
+    Raises:
+        GeniferError: none has been started.
+    """
+    return _started(results)[-1]
+
+
+def _started(results: Path) -> list[str]:
+    """Names of the runs that have been started, the newest last."""
+    plans = sorted(results.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
+    if not plans:
+        raise GeniferError(f"no run has been started under {results}; start one with snakemake")
+    return [path.parent.name for path in plans]
+
+
 def _under_way_or_newest(results: Path) -> list[str]:
-    folders = sorted(
-        (path.parent for path in results.glob(f"*/{PLAN}")), key=lambda path: (path / PLAN).stat().st_mtime
-    )
-    if not folders:
-        raise GeniferError(f"no run has started under {results}; start one with snakemake")
-    runs = _look(results, [path.name for path in folders])
-    return [run.plan.run for run in runs if _is_under_way(run)] or [folders[-1].name]
+    names = _started(results)
+    return [run.plan.run for run in _look(results, names) if _is_under_way(run)] or names[-1:]
 
 
 def _look(results: Path, names: Sequence[str]) -> list[RunProgress]:

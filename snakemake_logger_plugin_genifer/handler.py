@@ -1,0 +1,265 @@
+"""The handler that Snakemake's log records reach, in a thread of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_genifer.jobs import TARGET, Job, clock
+from snakemake_logger_plugin_genifer.plan import Plan
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+QUIET_JOBS = "GENIFER_QUIET_JOBS"
+"""Environment variable: jobs print warnings only, because the handler prints the rest."""
+
+UNINTERESTING = (
+    "Assuming unrestricted shared filesystem usage",
+    "Building DAG of jobs",
+    "Changing to shadow directory",
+    "Conda environments: ignored",
+    "Elapsed time:",
+    "Execute ",
+    "Provided ",
+    "Removing output files of failed job",
+    "Rules with provenance triggered jobs",
+    "Rules claiming more threads will be scaled down",
+    "Select jobs to execute",
+    "Singularity containers: ignored",
+    "This was a dry-run",
+    "The run involves checkpoint jobs",
+    "Touching output file",
+    "Using shell:",
+    "Would remove",
+    "Write-protecting output file",
+    "host:",
+    "Reasons:",
+    "Some jobs were triggered by provenance information",
+)
+"""Beginnings of Snakemake's messages that only its log file gets."""
+
+FAILED_COMMAND = "returned non-zero exit status"
+"""In Snakemake's message of a failed job, which repeats its command. Its log says what went wrong."""
+
+NOT_COMPLETED = "At least one job did not complete successfully"
+
+LAST_WORDS = "Exiting because a job execution failed"
+"""Beginning of Snakemake's message after all jobs, if one has failed."""
+
+LINES_OF_LOG = 12
+"""Last lines of a failed job's log that are printed."""
+
+
+class LogHandler(LogHandlerBase):
+    """Prints a run so that one can watch it.
+
+    With ``--verbose`` or ``--debug-dag`` it prints what Snakemake would print itself.
+    """
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False
+
+    def __post_init__(self) -> None:
+        settings = self.common_settings
+        self.own: logging.Handler | None = None
+        if settings.verbose or settings.debug_dag:
+            self.own = _snakemakes_own(settings)
+            return
+        from rich.console import Console
+
+        # Imported here, because every `snakemake` of this environment imports the plugin.
+        stream = sys.stdout if settings.stdout else sys.stderr
+        self.console = Console(file=stream, no_color=settings.nocolor or None, highlight=False)
+        self.quiet = {str(getattr(each, "name", each)).lower() for each in settings.quiet or ()}
+        self.plan = Plan()
+        self.jobs: dict[int, Job] = {}
+        self.running: dict[int, Job] = {}
+        self.told: set[int] = set()
+        self.done = self.failed = self.total = 0
+        self.began = time.time()
+        self.guard = threading.RLock()
+        self.live: Live | None = None
+        os.environ[QUIET_JOBS] = "1"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.own is not None:
+            if self.own.filter(record):
+                self.own.emit(record)
+            return
+        try:
+            with self.guard:
+                self._take(record)
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        if self.own is None:
+            self._stop_live()
+            os.environ.pop(QUIET_JOBS, None)
+        super().close()
+
+    def _take(self, record: logging.LogRecord) -> None:
+        if "all" in self.quiet and not self.common_settings.dryrun:
+            return
+        match getattr(record, "event", None):
+            case LogEvent.RUN_INFO:
+                self._run_info(record)
+            case LogEvent.JOB_INFO:
+                self._job_info(record)
+            case LogEvent.SHELLCMD:
+                command = getattr(record, "shellcmd", None) or getattr(record, "cmd", None)
+                if self.common_settings.printshellcmds and command:
+                    self._print(str(command))
+            case LogEvent.JOB_FINISHED:
+                self._finished(record)
+            case LogEvent.JOB_ERROR:
+                self._job_error(record)
+            case LogEvent.ERROR:
+                # Of a failed job this repeats its command; what went wrong has been printed from its log.
+                if not (
+                    self.failed and getattr(record, "exception", "") in ("RuleException", "WorkflowError")
+                ):
+                    self._message(record)
+            case None:
+                self._message(record)
+
+    def _run_info(self, record: logging.LogRecord) -> None:
+        counts = dict(getattr(record, "stats", {}))
+        self.total = counts.get("total", 0) - counts.get(TARGET, 0)
+        if self.common_settings.dryrun and self.plan.jobs:  # comes before the jobs, and once more after them
+            for line in self.plan.lines():
+                self._print(line)
+            self.plan = Plan()
+        elif not self.common_settings.dryrun and not self.quiet:
+            self._print(f"{self.total} job{'s'[: self.total != 1]} to run")
+        elif self.common_settings.dryrun and self.quiet:
+            self._print(record.getMessage())
+
+    def _job_info(self, record: logging.LogRecord) -> None:
+        job = Job.of(record)
+        if self.common_settings.dryrun:
+            self.plan.add(job, getattr(record, "reason", ""))
+            return
+        if job.rule == TARGET:
+            return
+        self.jobs[job.number] = self.running[job.number] = job
+        if not self.quiet:
+            self._start_live()
+
+    def _finished(self, record: logging.LogRecord) -> None:
+        number = int(getattr(record, "job_id", -1))
+        job = self.running.pop(number, self.jobs.get(number))
+        if job is None or job.rule == TARGET:
+            return
+        self.done += 1
+        if not self.quiet:
+            self._print(f"{self._progress(record.created)}  {job.finished(record.created)}")
+
+    def _job_error(self, record: logging.LogRecord) -> None:
+        number = int(getattr(record, "jobid", -1))
+        if number in self.told:  # Snakemake repeats them at the end
+            return
+        self.told.add(number)
+        job = self.running.pop(number, None) or self.jobs.get(number) or Job.of(record)
+        place = f"{self._progress(record.created)}  {job.label}"
+        if job.was_interrupted:
+            self._print(f"{place}  stopped; the same command resumes it", style="yellow")
+            return
+        self.failed += 1
+        self._print(f"{place}  failed", style="bold red")
+        for line in job.end_of_log(LINES_OF_LOG):
+            self._print(f"    {line}")
+        if job.log is not None:
+            self._print(f"  log: {job.log}")
+
+    def _message(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().rstrip()
+        if text in ("", "None") or FAILED_COMMAND in text or (self.told and NOT_COMPLETED in text):
+            return
+        if text.startswith(LAST_WORDS):
+            jobs = f"{self.failed} jobs" if self.failed != 1 else "1 job"
+            self._print(f"{jobs} failed. The same command continues from what is there.", style="bold red")
+        elif record.levelno >= logging.WARNING:
+            self._print(text, style="red" if record.levelno >= logging.ERROR else "yellow")
+        elif record.levelno >= logging.INFO and not text.lstrip().startswith(UNINTERESTING):
+            self._print(text)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style or None, markup=False, soft_wrap=True)
+
+    def _progress(self, now: float) -> str:
+        width = len(str(self.total))
+        return f"[{self.done:{width}}/{self.total}] {clock(now - self.began)}"
+
+    def _start_live(self) -> None:
+        if self.live is None and self.console.is_terminal:
+            from rich.live import Live
+
+            self.live = Live(
+                console=self.console,
+                get_renderable=self._live_line,
+                transient=True,
+                refresh_per_second=2,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self.live.start()
+
+    def _stop_live(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _live_line(self) -> Text:
+        from rich.text import Text
+
+        now = time.time()
+        jobs = sorted(self.running.copy().values(), key=lambda job: job.began)
+        text = self._progress(now) + "  "
+        if jobs:
+            text += jobs[0].running(now)
+            text += f"  (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""
+        else:
+            text += "waiting for the next job"
+        return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _snakemakes_own(settings: object) -> logging.Handler:
+    """The handler that Snakemake would use without a plugin."""
+    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+
+    given = vars(settings)
+    return ColorizingTextHandler(
+        nocolor=given["nocolor"],
+        stream=sys.stdout if given["stdout"] else sys.stderr,
+        formatter=DefaultFormatter(given["quiet"], given["show_failed_logs"]),
+        filter=DefaultFilter(
+            given["quiet"], given["debug_dag"], given["verbose"], given["dryrun"], given["printshellcmds"]
+        ),
+    )

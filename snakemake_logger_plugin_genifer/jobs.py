@@ -1,0 +1,113 @@
+"""A job as a line of text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TARGET = "all"
+"""The rule that makes nothing itself."""
+
+NAME_WIDTH, LABEL_WIDTH = 25, 41
+
+TOLD_BY_RULE = "shared"
+"""Group of the trainings that all methods share."""
+
+SCALARS = ("g_loss", "d_loss", "loss", "accuracy")
+"""Scalars of a training that are printed, the first two that it has."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that Snakemake has started, or would start.
+
+    Attributes:
+        number: Snakemake's.
+        log: the job's own log; None if it has none.
+        began: seconds since the epoch.
+    """
+
+    number: int
+    rule: str
+    wildcards: Mapping[str, str]
+    log: Path | None
+    began: float
+
+    @classmethod
+    def of(cls, record: logging.LogRecord) -> Job:
+        """The job that a record of Snakemake tells of."""
+        said = vars(record)
+        logs = [str(path).partition(" (")[0] for path in said.get("log") or ()]
+        return cls(
+            number=int(said.get("jobid", -1)),
+            rule=str(said.get("rule_name", "")),
+            wildcards={name: str(value) for name, value in dict(said.get("wildcards") or {}).items()},
+            log=Path(logs[0]) if logs else None,
+            began=record.created,
+        )
+
+    @property
+    def name(self) -> str:
+        """The rule, with the group of the job where the rule does not tell it."""
+        group = self.wildcards.get("group", TOLD_BY_RULE)
+        told = group == TOLD_BY_RULE or self.rule.endswith(f"train_{group}")
+        return self.rule.replace("_", " ") + ("" if told else f" ({group})")
+
+    @property
+    def label(self) -> str:
+        """What tells the job from the others of a run."""
+        where = [f"{name} {self.wildcards[name]}" for name in ("task", "seed") if name in self.wildcards]
+        return "  ".join([f"{self.name:{NAME_WIDTH}}", *where]).rstrip()
+
+    def finished(self, now: float) -> str:
+        """The line for a job that has ended."""
+        return "  ".join([f"{self.label:{LABEL_WIDTH}}", f"{seconds(now - self.began):>8}", *self._scalars()])
+
+    def running(self, now: float) -> str:
+        """The line for a job that runs."""
+        status = self._status()
+        step = [f"step {status['done']}/{status['steps']}"] if status.get("steps") else []
+        return "  ".join([self.label, seconds(now - self.began), *step, *self._scalars()])
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it is a training that was told to stop."""
+        return self._status().get("state") == "interrupted"
+
+    def end_of_log(self, count: int) -> list[str]:
+        """Its error message, or else the last lines of its log, or why there are none."""
+        if self.log is None:
+            return []
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError as error:
+            return [f"{self.log}: cannot be read ({error.strerror})"]
+        lines = text.splitlines()
+        messages = [place for place, line in enumerate(lines) if line.startswith("genifer:")]
+        return lines[messages[-1] if messages else -count :] or ["its log is empty"]
+
+    def _status(self) -> dict[str, Any]:
+        """What a training says of itself; empty for other jobs."""
+        from genifer.runtime.status import STATUS, read_status
+
+        status = read_status(self.log.with_name(STATUS)) if self.log is not None else {}
+        # Trainings of one folder write one after the other: an older one's words are not this one's.
+        return status if self.rule.endswith(str(status.get("job", "-"))) else {}
+
+    def _scalars(self) -> list[str]:
+        scalars = self._status().get("scalars") or {}
+        return [f"{name} {scalars[name]:.3g}" for name in SCALARS if name in scalars][:2]
+
+
+def seconds(time: float) -> str:
+    return f"{time:.0f} s" if time < 100 else clock(time)
+
+
+def clock(time: float) -> str:
+    """Seconds as minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(time), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
