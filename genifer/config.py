@@ -173,11 +173,15 @@ class EvaluationSettings(Settings):
 class PlotSettings(Settings):
     """How plots look. Changing this block redraws plots; it retrains nothing."""
 
+    medium: Literal["screen", "paper"] = Field(
+        "screen", description="paper: 8-point text, and the width of a paper's column or page"
+    )
     style: Literal["whitegrid", "darkgrid", "white", "ticks"] = Field(
         "whitegrid", description="seaborn style: whitegrid, darkgrid, white or ticks"
     )
     context: Literal["paper", "notebook", "talk", "poster"] = Field(
-        "notebook", description="seaborn context, the size of text: paper, notebook, talk or poster"
+        "notebook",
+        description="seaborn context, the size of text on a screen: paper, notebook, talk or poster",
     )
     palette: str = Field("colorblind", description=f"seaborn palette: {', '.join(PALETTES)}")
     dpi: Annotated[int, Field(ge=50, le=600)] = Field(150, description="resolution of the PNG files")

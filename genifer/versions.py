@@ -34,8 +34,8 @@ VERSIONS = {
     "tabulate_training": 1,
     "tabulate_costs": 3,
     "write_tables": 2,
-    "plot": 3,
-    "plot_published": 1,
+    "plot": 4,
+    "plot_published": 2,
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
@@ -50,7 +50,7 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "train_gan": ("gan", "train_gan", *COMPUTED_WITH),
     "evaluate": ("evaluation",),
     "evaluate_replay": ("evaluation", *COMPUTED_WITH),
-    "plot": ("plots",),
+    "plot": ("plots", "data.dataset", "scenario.tasks"),
     "plot_published": ("plots", "data.dataset", "scenario.tasks", "evaluation.split"),
 }
 """The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""

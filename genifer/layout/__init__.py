@@ -30,6 +30,7 @@ from genifer.layout.names import (
     GAN,
     METRICS,
     PLAN,
+    PLOT_FORMATS,
     PROVENANCE,
     RECORDS,
     REPORT,
@@ -51,6 +52,7 @@ __all__ = [
     "GAN",
     "METRICS",
     "PLAN",
+    "PLOT_FORMATS",
     "PROVENANCE",
     "RECORDS",
     "REPORT",
@@ -422,15 +424,14 @@ class Layout(Jobs):
             if names - gans - {"pretrain_classifier"}:
                 pictures.append(picture("training", "Training", label=label))
             if gans:
-                pictures.append(picture("training_gan", "Training", "training", label))
-                pictures.append(picture("gan_training", "Training", label=label))
+                pictures.append(picture("training_gan", "Training", label=label))
         return pictures
 
     def sample_grids(self, group: str, seed: int | str, task: int | str) -> list[Picture]:
         """The plots of what a GAN makes, for the group of its evaluation."""
         which, labels = f"{group}_seed_{seed}_task_{task}", {"GAN": f"{group}, seed {seed}, task {task}"}
         return [
-            Picture(f"{kind}_{which}", kind, "Replay", {"shows": kind} | labels)
+            Picture(f"{kind}_{which}", kind, "Sample grids", {"shows": kind} | labels)
             for kind in ("replay", "nearest")
         ]
 
@@ -462,8 +463,8 @@ class Layout(Jobs):
         return f"{pages_folder(self.results)}/{table.name}.html"
 
     def plot(self, plotted: Picture) -> list[str]:
-        """Every plot is drawn twice: as PNG, which the report shows, and as SVG."""
-        return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in ("png", "svg")]
+        """The files of a plot; the report shows the first."""
+        return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in PLOT_FORMATS]
 
     def log(self, job: str) -> str:
         return f"{self.results}/logs/{job}.log"

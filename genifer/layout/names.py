@@ -16,6 +16,8 @@ COMPARISON = (
     *("averages.pdf", "averages.svg"),
 )
 """What `genifer compare` writes."""
+PLOT_FORMATS = ("png", "svg", "pdf")
+"""Files of each plot; the report shows the first."""
 PLAN, RECORDS, PROVENANCE = "plan.json", "records.json", "provenance.json"
 REPORT, SNAKEMAKE_REPORT = "report.html", "report-snakemake.html"
 

@@ -12,7 +12,8 @@ from matplotlib.ticker import PercentFormatter
 from genifer.config import PlotSettings
 from genifer.evaluation.comparison import Group
 from genifer.evaluation.tables import average_incremental_accuracy
-from genifer.report.plots import method_colors, set_style, wrapped
+from genifer.report.plots import wrapped
+from genifer.report.style import method_colors, set_style
 
 WIDTH, ROW_HEIGHT = 5.0, 0.25
 """Inches of the figure, and of one method."""
@@ -24,11 +25,9 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
     The dots are the seeds, whose number stands behind the method, and the bar is their mean. The average
     leaves the first task out.
     """
-    settings = PlotSettings()
+    settings = PlotSettings(medium="paper")
     set_style(settings)
-    plt.rcParams.update({"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8})
-    plt.rcParams.update({"xtick.labelsize": 8, "ytick.labelsize": 8})
-    plt.rcParams.update({"pdf.fonttype": 42, "svg.fonttype": "path"})  # both hold their fonts
+    plt.rcParams["svg.fonttype"] = "path"  # documents show it, also where the fonts are missing
     colors = method_colors(pd.concat([group.accuracy for group in groups])["method"], settings)
     rows = [group.accuracy["method"].nunique() for group in groups]
     figure, panels = plt.subplots(

@@ -133,7 +133,11 @@ def shown(picture, path):
 def drawn(pictures):
     """The files of plots, of which the report shows the PNG."""
     files = [(picture, *LAYOUT.plot(picture)) for picture in pictures]
-    return [path for picture, png, svg in files for path in (shown(picture, png), svg)]
+    return [
+        path
+        for picture, png, *others in files
+        for path in (shown(picture, png), *others)
+    ]
 
 
 def start_run():

@@ -14,7 +14,7 @@ from genifer.layout import Layout
 from genifer.provenance.snakemake_records import times
 from genifer.report.captions import Captions
 from genifer.report.html_report.texts import html
-from genifer.report.plots import method_colors
+from genifer.report.style import method_colors
 
 OPENING = ("average_incremental_accuracy", "final_accuracy", "forgetting")
 """Metrics of the table; a table below it has all."""
