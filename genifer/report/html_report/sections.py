@@ -44,7 +44,7 @@ TITLES = {
     "gan_training": "Health of the GAN trainings",
     "training_gan": "Trainings of the GANs",
     "training": "All scalars of the trainings",
-    "costs": "Time of each job",
+    "costs": "Where the time went",
     "table_summary": "All metrics",
     "table_accuracy": "Accuracy after each task",
     "table_replay": "Replay of each class",
