@@ -61,6 +61,11 @@ def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
 
 def _named(run: str, results: Path) -> Layout:
     folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
+    if not (folder / PROVENANCE).is_file():
+        raise GeniferError(
+            f"{folder / PROVENANCE}: does not exist, so the settings of the run are not known; name its run "
+            "file instead: --config FILE"
+        )
     settings = parse_settings(last_settings(folder) | {"run": folder.name}, str(folder / PROVENANCE))
     return Layout(settings, folder.parent)
 
