@@ -264,11 +264,16 @@ class Layout(Jobs):
         drawn = {"class_order": SEED} if self.settings.scenario.order_is_drawn else {}
         first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
         costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
+        drawn_order = self.settings.scenario.order_is_drawn
+        data = {
+            self.data_folder(seed).removeprefix(f"{self.results}/"): seed if drawn_order else None
+            for seed in seeds
+        }
         return {
             "tabulate": {"seeds": seeds, "variants": accuracy} | drawn,
             "tabulate_replay": {"seeds": seeds, "variants": replay},
             "tabulate_training": {"seeds": seeds, "variants": training},
-            "tabulate_costs": {"seeds": seeds, "places": costs, "variants": budget},
+            "tabulate_costs": {"seeds": seeds, "data": data, "places": costs, "variants": budget},
             "write_tables": {"tables": [page.name for page in self.pages]},
         }
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from genifer.errors import GeniferError
 from genifer.runtime.gpus import VISIBLE, Gpu, listed_gpus, visible_gpus
 from genifer.runtime.processes import is_one_of_several
+from genifer.runtime.usage import leave_out
 
 if TYPE_CHECKING:
     from genifer.config import RuntimeSettings
@@ -39,20 +40,22 @@ SECONDS_UNTIL_MESSAGE = 5.0
 def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[tuple[int, ...]]:
     """Let this process see ``count`` GPUs, which no more than ``runtime.jobs_per_gpu`` trainings share.
 
-    It waits for them. To be entered before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES``
-    only once. Nothing happens with ``runtime.device: cpu``, where no GPU is found, and in a process that
-    another one, which sees the GPUs, has started as one of several. It gives the descriptors that hold the
-    lease, for programs that share it.
+    It waits for them, which does not count as the job's time. To be entered before PyTorch is imported,
+    because CUDA reads ``CUDA_VISIBLE_DEVICES`` only once. Nothing happens with ``runtime.device: cpu``, where
+    no GPU is found, and in a process that another one, which sees the GPUs, has started as one of several. It
+    gives the descriptors that hold the lease, for programs that share it.
 
     Raises:
         GeniferError: with ``runtime.device: cuda`` no GPU works, there are fewer than ``count``, a GPU has
             fallen out during the training, or `FOLDER` cannot be used.
     """
     without = runtime.device == "cpu" or is_one_of_several()
+    asked = time.monotonic()
     lease = None if without else _wait_for_lease(runtime.device, runtime.jobs_per_gpu, count)
     if lease is None:
         yield ()
         return
+    leave_out(time.monotonic() - asked)
     log.info("reserved %s", _named(lease.gpus))
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(gpu.uuid for gpu in lease.gpus)

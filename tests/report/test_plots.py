@@ -365,8 +365,8 @@ def test_the_published_figures_of_the_project_fit_the_papers_run() -> None:
 def test_an_unknown_label_in_the_confusion_has_a_plot(tmp_path: Path) -> None:
     """Tables that others have edited are drawn as far as possible."""
     layout = made_up_run(tmp_path, methods=["finetune"], scenario={"tasks": [2, 2]})
-    row = ["stranger", 0, 1, 0, 0, "x", 0, 5]
+    row = [layout.settings.run, "stranger", 0, 1, 0, 0, "x", 0, "x", 5]
     with Path(layout.table("confusion")).open("a") as file:
-        pd.DataFrame([row], columns=CONFUSION_COLUMNS).to_csv(file, header=False, index=False)
+        pd.DataFrame([row], columns=["run", *CONFUSION_COLUMNS]).to_csv(file, header=False, index=False)
     draw("forgetting", SMALL, Path(layout.results), write_data(layout))
     assert (Path(layout.results) / "plots" / "forgotten_classes_stranger.png").is_file()

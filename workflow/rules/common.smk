@@ -24,6 +24,7 @@ from genifer.errors import GeniferError
 from genifer.layout import Layout, table_path
 from genifer.monitor.start import check_elsewhere, missing_here, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
+from genifer.provenance.invocations import begin_invocation, end_invocation
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
 from genifer.runtime.packages import import_first_from
@@ -136,6 +137,17 @@ def drawn(pictures):
     return [path for picture, png, svg in files for path in (shown(picture, png), svg)]
 
 
+def jobs_of_run(finished=False):
+    """Names of the rules of the jobs that make files of the run: planned, or finished."""
+    dag = workflow.dag
+    return [
+        job.rule.name
+        for job in dag.needrun_jobs(exclude_finished=False)
+        if (dag.finished(job) or not finished)
+        and any(f"{LAYOUT.results}/" in path for path in job.output)
+    ]
+
+
 def start_run():
     """Before the first job: what would stop the run stops it now."""
     limit = workflow.global_resources.get("gpu")
@@ -144,10 +156,21 @@ def start_run():
         raise WorkflowError("The run was not started, for the reason above.")
     cores = workflow.global_resources["_cores"].value
     write_plan(LAYOUT, trainings_at_once(RUN, cores, gpus))
+    if jobs_of_run():
+        deployment = workflow.deployment_settings.deployment_method
+        begin_invocation(
+            Path(LAYOUT.results),
+            RUN,
+            sys.argv,
+            checkout=CHECKOUT if HAS_CODE else None,
+            deployment=[method.name.lower() for method in deployment],
+        )
 
 
 def end_run(succeeded):
     record(Path(LAYOUT.results))
+    if jobs_of_run():
+        end_invocation(Path(LAYOUT.results), jobs_of_run(finished=True), succeeded)
     end_plan(Path(LAYOUT.results), succeeded)
     if succeeded and Path(table_path(LAYOUT.results, "summary")).exists():
         from genifer.report.summary import summary_screen

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from genifer.errors import GeniferError
 from genifer.grid import load_runs
 from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout, table_path
+from genifer.provenance.invocations import last_settings
 from genifer.report.html_report import write_report
-from genifer.report.html_report.origin import Provenance, settings_text
+from genifer.report.html_report.origin import settings_text
 from genifer.run_file import parse_settings
 
 
@@ -60,13 +61,12 @@ def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
 
 def _named(run: str, results: Path) -> Layout:
     folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
-    content = Provenance(folder).settings
-    if content is None:
+    if not (folder / PROVENANCE).is_file():
         raise GeniferError(
-            f"{folder / PROVENANCE}: does not state the settings of the run; name its run file instead: "
-            "--config FILE"
+            f"{folder / PROVENANCE}: does not exist, so the settings of the run are not known; name its run "
+            "file instead: --config FILE"
         )
-    settings = parse_settings(content | {"run": folder.name}, str(folder / PROVENANCE))
+    settings = parse_settings(last_settings(folder) | {"run": folder.name}, str(folder / PROVENANCE))
     return Layout(settings, folder.parent)
 
 
