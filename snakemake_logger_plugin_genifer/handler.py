@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ UNINTERESTING = (
     "Building DAG of jobs",
     "Changing to shadow directory",
     "Conda environments: ignored",
+    "Config file ",
     "Elapsed time:",
     "Execute ",
     "Provided ",
@@ -49,6 +51,12 @@ UNINTERESTING = (
 
 FAILED_COMMAND = "returned non-zero exit status"
 """In Snakemake's message of a failed job, which repeats its command. Its log says what went wrong."""
+
+PLACE = re.compile(
+    r'WorkflowError in file "[^"]*", line \d+:\n(?P<message>.*?)(\n  File "[^"]*", line \d+, in .*)+',
+    re.DOTALL,
+)
+"""How Snakemake writes an error that the Snakefile raises."""
 
 NOT_COMPLETED = "At least one job did not complete successfully"
 
@@ -199,7 +207,7 @@ class LogHandler(LogHandlerBase):
             self._print(f"  log: {job.log}")
 
     def _message(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().rstrip()
+        text = without_place(record.getMessage().rstrip())
         if text in ("", "None") or FAILED_COMMAND in text or (self.told and NOT_COMPLETED in text):
             return
         if text.startswith(LAST_WORDS):
@@ -248,6 +256,12 @@ class LogHandler(LogHandlerBase):
         else:
             text += "waiting for the next job"
         return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def without_place(text: str) -> str:
+    """A message of a Snakefile without the place in the Snakefile, which says nothing to a user."""
+    found = PLACE.fullmatch(text)
+    return found["message"].strip() if found else text
 
 
 def _snakemakes_own(settings: object) -> logging.Handler:

@@ -37,6 +37,7 @@ from genifer.cli import app
 from genifer.methods import Method
 from genifer.registry import registry
 from genifer.runtime.files import atomic_write
+from snakemake_logger_plugin_genifer import let_cores_stand_alone
 
 SAME = r"\g<0>"
 NOT_RUN = None
@@ -61,7 +62,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
-    (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
+    (r"genifer doctor( --config (birds|config/quickstart)\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
     (r"(?:srun .*)?genifer doctor (--config config/grid\.yaml )?--device cuda (--write-limits .*)", "genifer doctor --config config/quickstart.yaml --device cpu \\2", "the same; there is no GPU"),
     (r"genifer doctor --write-limits( FILE)?", NOT_RUN, NAMED),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
@@ -70,7 +71,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
+    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked|anchored|tutorial)\.yaml)?( --config run=short .*)?", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
@@ -88,6 +89,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (check|settings|methods|summary|report|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
+    (r"genifer compare variants", SAME, ""),
     (r"genifer compare .* --reference fecam (.*)", "genifer compare results/quickstart \\1", "the only run there is"),
     (r"genifer compare .*", "genifer compare quickstart", "the only run there is"),
     (r"genifer [a-z-]+", NOT_RUN, NAMED),
@@ -124,6 +126,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"cp -r workflow/profiles/.*", SAME, ""),
     (r"export SNAKEMAKE_PROFILE=.*", SAME, ""),
     (r"cd genifer", SAME, ""),
+    (r"\. \.venv/bin/activate", NOT_RUN, "the tests' environment is active"),
 ]  # fmt: skip
 
 
@@ -201,9 +204,15 @@ def problem_of_make(arguments: list[str]) -> str | None:
     return done.stderr if done.returncode else None
 
 
+def problem_of_snakemake(arguments: list[str]) -> str | None:
+    command = ["snakemake", *arguments]
+    let_cores_stand_alone(command)
+    return problem_of_parser(get_argument_parser)(command[1:])
+
+
 PROBLEM_OF: dict[str, Callable[[list[str]], str | None]] = {
     "genifer": problem_of_genifer,
-    "snakemake": problem_of_parser(get_argument_parser),
+    "snakemake": problem_of_snakemake,
     "dvc": problem_of_parser(get_main_parser),
     "make": problem_of_make,
 }

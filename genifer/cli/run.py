@@ -114,7 +114,9 @@ def compare(
 
 
 def report(
-    runs: Annotated[list[str] | None, typer.Argument(help="Names of finished runs, or folders.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Names of finished runs, or folders; by default the newest.")
+    ] = None,
     config: Annotated[
         list[Path] | None,
         o.option("--config", "Run file or grid file, instead of names; later ones override earlier ones."),

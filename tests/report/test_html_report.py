@@ -285,7 +285,6 @@ def test_ways_to_name_a_run(layout: Layout, tmp_path: Path, capfd: pytest.Captur
     assert text(page.read_text()) == text(named)
     assert 'href="../birds/plots/accuracy.svg"' in page.read_text()
     for arguments, message in (
-        ([], "name either runs"),
         (["birds", "--config", tmp_path / "a.yaml"], "name either runs"),
         (["birds", "birds", "--output", page], "is one file, but there are 2 runs"),
         (["eagles"], "name its run file instead"),

@@ -208,7 +208,7 @@ def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
     for device, gpus in (("cpu", 0), ("auto", 1)):
         run_file = write_run_file(clone, runtime={"device": device, "threads": 2})
-        done = call(["snakemake", "--dry-run", "--cores", "4", "--configfile", run_file], clone)
+        done = call(["snakemake", "-n", "--verbose", "--cores", "4", "--configfile", run_file], clone)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.splitlines()
         resources = [line for line in lines if "    resources:" in line and "gpu=" in line]

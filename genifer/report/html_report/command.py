@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from genifer.errors import GeniferError
 from genifer.grid import load_runs
 from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout, table_path
+from genifer.monitor.watch.run import newest
 from genifer.provenance.invocations import last_settings
 from genifer.report.html_report import write_report
 from genifer.report.html_report.origin import settings_text
@@ -28,7 +29,8 @@ def write_reports(
     """Write the reports of runs.
 
     Args:
-        runs: names or folders, whose settings are those that they were last made with.
+        runs: names or folders, by default the run that was started last. Their settings are those that they
+            were last made with.
         run_files: instead of them, a run file or a grid file; later files override earlier ones.
         output: the page of a single run; by default in its folder.
         results: folder of all runs.
@@ -38,11 +40,15 @@ def write_reports(
         The pages.
 
     Raises:
-        GeniferError: no run is named or in two ways, it has no results, or Snakemake's report fails.
+        GeniferError: runs are named in two ways, there is none, it has no results, or Snakemake's report
+            fails.
     """
-    if bool(runs) == bool(run_files):
+    if runs and run_files:
         raise GeniferError("name either runs, such as quickstart, or with --config their run file")
-    layouts = _from_files(run_files, results) if run_files else [_named(run, results) for run in runs]
+    if run_files:
+        layouts = _from_files(run_files, results)
+    else:
+        layouts = [_named(run, results) for run in runs or [newest(results)]]
     if output is not None and len(layouts) > 1:
         raise GeniferError(f"--output: {output} is one file, but there are {len(layouts)} runs; leave it out")
     return [_write(layout, output, with_snakemake) for layout in layouts]

@@ -59,7 +59,6 @@ class Provenance:
         try:
             content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             self._invocations: list[dict[str, Any]] = list(content.get("invocations", []))
-            self._settings: dict[str, dict[str, Any]] = dict(content.get("settings", {}))
             self._environments: dict[str, dict[str, Any]] = dict(content.get("environments", {}))
             self.invocations = [_invocation(entry) for entry in self._invocations]
         except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -75,18 +74,10 @@ class Provenance:
         return recorded or _commit_now()
 
     @property
-    def settings(self) -> dict[str, Any] | None:
-        """All settings of the last invocation; None if they are not recorded."""
-        return self._last(self._settings, "settings")
-
-    @property
     def environment(self) -> dict[str, str]:
         """Name and value of what is recorded of the last invocation's machine, packages included."""
-        return flat_settings(self._last(self._environments, "environment") or {})
-
-    def _last(self, known: Mapping[str, dict[str, Any]], kind: str) -> dict[str, Any] | None:
-        key = self._invocations[-1].get(kind) if self._invocations else None
-        return known.get(str(key))
+        key = self._invocations[-1].get("environment") if self._invocations else None
+        return flat_settings(self._environments.get(str(key), {}))
 
 
 def _invocation(entry: Mapping[str, Any]) -> Invocation:
