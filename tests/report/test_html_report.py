@@ -162,6 +162,8 @@ def test_captions_stand_below_their_plots(layout: Layout) -> None:
     ]
     (figure,) = [one for one in figures(replay) if "replay_tuned_seed_2_task_1.svg" in one]
     assert f"assigns to the requested class: {100 * of_gan['agreement'].mean():.0f} %, lowest" in text(figure)
+    # Sentences of a condition and of a loop are apart.
+    assert "(means over 2 seeds). joint: " in text(section(page, "Forgetting"))
     for caption in re.findall(r"<div class=\"caption\">(.*?)</div>", page, re.DOTALL):
         assert len(text(caption)) > 40
     assert "system-message" not in page
