@@ -8,7 +8,7 @@
 # make settings   write config/config.yaml from the defaults of all settings
 # make compare    all methods on the bundled digits, five seeds, in one table and one figure
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
-# make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
+# make report     put a finished run on one page, results/<run>/report.html: make report CONFIG=config/config.yaml
 # make ablation   variants that differ in one thing: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
@@ -50,14 +50,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(IN_ENV) snakemake --configfile config/quickstart.yaml
+	@printf 'report  '; $(IN_ENV) genifer report --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml
 record: $(READY)
 	$(IN_ENV) genifer record --config $(CONFIG)
 
-REPORT ?= results/quickstart/report.html
+# CONFIG may be several files; REPORT is another place for the page. Snakemake's own report lies beside it.
 report: $(READY)
-	$(IN_ENV) snakemake --configfile $(CONFIG) --report $(REPORT)
+	$(IN_ENV) genifer report $(CONFIG:%=--config %) $(REPORT:%=--output %) --with-snakemake
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"

@@ -96,7 +96,8 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (train|tabulate|plot) \w+", NOT_RUN, NAMED),
     (r"genifer watch", "genifer watch --once", "it would wait for the end of runs"),
     (r"genifer watch .*", SAME, ""),
-    (r"genifer (check|settings|methods|summary|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
+    (r"genifer report --config (birds|digits)\.yaml", "genifer report --config config/quickstart.yaml", "the other runs were not made"),
+    (r"genifer (check|settings|methods|summary|report|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
     (r"genifer compare variants", SAME, ""),
@@ -107,7 +108,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"wandb sync", NOT_RUN, NAMED),
     (r"wandb (login|sync .*)", NOT_RUN, "an account; tests/runtime/test_tracking.py reads the files"),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
-    (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
+    (r"make report( CONFIG=config/(config|quickstart)\.yaml)?", "make report", "the paper's run was not made"),
     (r"make (tables|docs)", SAME, ""),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git

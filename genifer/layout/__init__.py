@@ -25,6 +25,7 @@ from genifer.config import SEED, RunSettings, Variant, plain
 from genifer.layout.jobs import Jobs, PlannedJob
 from genifer.layout.names import (
     BENCHMARK,
+    CAPTIONS,
     DOWNLOADS,
     GAN,
     METRICS,
@@ -32,7 +33,9 @@ from genifer.layout.names import (
     PLOT_FORMATS,
     PROVENANCE,
     RECORDS,
+    REPORT,
     RESULTS,
+    SNAKEMAKE_REPORT,
     pages_folder,
     place,
     plots_folder,
@@ -45,13 +48,16 @@ from genifer.versions import GAN_JOBS, VERSIONS, job_settings
 
 __all__ = [
     "BENCHMARK",
+    "CAPTIONS",
     "GAN",
     "METRICS",
     "PLAN",
     "PLOT_FORMATS",
     "PROVENANCE",
     "RECORDS",
+    "REPORT",
     "RESULTS",
+    "SNAKEMAKE_REPORT",
     "Figure",
     "Layout",
     "Picture",
@@ -435,6 +441,15 @@ class Layout(Jobs):
         ]
 
     @property
+    def drawn_gans(self) -> list[PlannedJob]:
+        """The jobs that draw sample grids, one per GAN that makes images."""
+        return [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
+
+    def sample_grids_of(self, job: PlannedJob) -> list[Picture]:
+        """The plots of one of `drawn_gans`."""
+        return self.sample_grids(job.group, job.seed, job.task)
+
+    @property
     def pages(self) -> list[Picture]:
         """Tables that the report shows as pages."""
         pages = [
@@ -466,8 +481,7 @@ class Layout(Jobs):
     def final(self) -> list[str]:
         """All that the run is for: tables and plots."""
         pictures = [one for figure in self.figures for one in figure.pictures]
-        grids = [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
-        pictures += [grid for job in grids for grid in self.sample_grids(job.group, job.seed, job.task)]
+        pictures += [grid for job in self.drawn_gans for grid in self.sample_grids_of(job)]
         return [
             *(path for table in self.tabulated for path in table.outputs),
             *(path for one in pictures for path in self.plot(one)),
