@@ -20,7 +20,7 @@ WIDTH, ROW_HEIGHT = 5.0, 0.25
 
 
 def averages_figure(groups: Sequence[Group]) -> Figure:
-    """One panel per group, one row per method, in the order of the runs.
+    """One panel per group, one row per method, the best at the top.
 
     The dots are the seeds, whose number stands behind the method, and the bar is their mean. The average
     leaves the first task out.
@@ -41,7 +41,8 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
     )
     for axes, group in zip(panels[:, 0], groups, strict=True):
         per_seed = average_incremental_accuracy(group.accuracy)
-        methods = list(dict.fromkeys(per_seed["method"]))
+        means = per_seed.groupby("method", sort=False)["accuracy"].mean()
+        methods = list(means.sort_values(ascending=False, kind="stable").index)
         seeds = per_seed.groupby("method")["seed"].nunique()
         for row, method in enumerate(methods):
             values = per_seed[per_seed["method"] == method]["accuracy"]

@@ -17,7 +17,7 @@ from genifer.evaluation.comparison import Group, compare, groups_of, read_run
 from genifer.evaluation.tables import with_deviation, write_table
 from genifer.report.averages import averages_figure
 from genifer.report.plots import legend_below, wrapped
-from genifer.report.plots.accuracy import draw_accuracy
+from genifer.report.plots.accuracy import draw_accuracy, top_of
 from genifer.report.style import COLUMN, PAGE, method_colors, method_markers, save, set_style
 from genifer.runtime.files import atomic_write
 
@@ -139,8 +139,9 @@ def _figure(groups: Sequence[Group]) -> Figure:
         sharey=True,
         layout="constrained",
     )
+    top = top_of(accuracy)
     for axes, group in zip(grid.flat, groups, strict=False):
-        draw_accuracy(axes, group.accuracy, colors, markers)
+        draw_accuracy(axes, group.accuracy, colors, markers, top)
         title = wrapped(group.title, figure.get_figwidth() / columns)
         axes.set(title=title, xlabel="classes so far")
     for axes in grid.flat[len(groups) :]:

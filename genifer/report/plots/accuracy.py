@@ -60,7 +60,7 @@ def plot_accuracy(
 
 
 def draw_accuracy(
-    axes: Axes, accuracy: pd.DataFrame, colors: dict[str, Color], markers: dict[str, str], top: float = 1.0
+    axes: Axes, accuracy: pd.DataFrame, colors: dict[str, Color], markers: dict[str, str], top: float
 ) -> dict[str, tuple[float, float]]:
     """Draw the accuracy on all classes so far, one line per method, side by side so that all are seen.
 
@@ -101,14 +101,19 @@ def draw_accuracy(
     return ends
 
 
+def top_of(accuracy: pd.DataFrame) -> float:
+    """Where an axis of accuracies ends: at the next 20 %."""
+    highest = incremental_accuracy(accuracy)["accuracy"].max()
+    return float(max(np.ceil(highest / 0.2), 1) * 0.2)
+
+
 def _accuracy_over_classes(settings: PlotSettings, accuracy: pd.DataFrame, scenario: str) -> Figure:
     colors, markers = method_colors(accuracy["method"], settings), method_markers(accuracy["method"])
     height = max(scaled(settings, 4.2), line_height() * (len(colors) + 3)) / scaled(settings, 1)
     figure, axes = plt.subplots(
         figsize=figure_size(settings, 8.0, height, column=len(colors) <= MOST_IN_COLUMN), layout="constrained"
     )
-    highest = incremental_accuracy(accuracy)["accuracy"].max()
-    ends = draw_accuracy(axes, accuracy, colors, markers, top=max(np.ceil(highest / 0.2), 1) * 0.2)
+    ends = draw_accuracy(axes, accuracy, colors, markers, top_of(accuracy))
     axes.set(xlabel="classes learned so far", ylabel="accuracy on these classes (%)")
     set_title(figure, heading("Accuracy as classes are learned", scenario, accuracy["seed"].nunique()))
     label_lines(axes, ends, colors)
