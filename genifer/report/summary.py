@@ -30,5 +30,6 @@ def summary_screen(results: Path) -> str:
             "",
             f"plot    {plots_folder(results)}/accuracy.png",
             f"tables  {table}, {table_path(results, 'accuracy')}",
+            f"report  genifer report {results.name}",
         ]
     )
