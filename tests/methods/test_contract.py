@@ -373,7 +373,11 @@ def test_a_setting_that_a_method_no_longer_has(
     [
         ("genifer", "old_gan", "--old-gan is missing: genifer replays"),
         ("toy_own_gan", "old_gan", "--old-gan is missing: toy_own_gan replays"),
-        ("finetune", "old_classifier", "--old-classifier is missing: finetune starts from the task before"),
+        (
+            "finetune",
+            "old_classifier",
+            "--old-classifier is missing: finetune starts from the previous task's classifier",
+        ),
         ("toy_own_first_task", "old_classifier", "--old-classifier is missing: toy_own_first_task starts"),
     ],
 )
