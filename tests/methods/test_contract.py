@@ -401,4 +401,4 @@ def test_images_of_several_tasks_are_for_methods_that_say_so(
     tiny.prepared_for(job)
     code, text = run(capsys, *tiny.command(job, tmp_path), tiny.data / "task_0_train.safetensors")
     assert code == 1
-    assert "2 files of images are given; this training opens those of one task only" in text
+    assert "2 files of images were given, but this training opens the images of one task only" in text
