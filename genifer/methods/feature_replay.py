@@ -1,4 +1,4 @@
-"""Generative feature replay (Liu et al., 2020): the generator generates pooled features, not images."""
+"""Generative feature replay (Liu et al., 2020): the generator produces pooled features, not images."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def share(setting: float | Literal["adaptive"], part: int, rest: int) -> float:
 class GenerativeReplay(Method):
     """A method whose batches mix images of the new classes with the previous GAN's samples of old classes.
 
-    In direct mode the generator generates features, which enter the classifier at their stage.
+    In direct mode the generator produces features, which enter the classifier at their stage.
     """
 
     uses_gan = True

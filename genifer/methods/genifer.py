@@ -2,7 +2,7 @@
 
 Part of each batch is images of the new classes; the previous task's generator makes the rest
 (`GenerativeReplay.draw_batch`). The previous task's classifier is the teacher on the replay, both for its
-outputs and for the features of one stage. In direct mode the generator generates features, which enter the
+outputs and for the features of one stage. In direct mode the generator produces features, which enter the
 classifier at their stage.
 """
 

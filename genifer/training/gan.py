@@ -5,7 +5,7 @@ images with those of the task's images, both taken from the frozen classifier at
 the teacher, the previous task's frozen generator, replaces the images of the old classes: its samples are
 half of the real ones, and the generator learns to reproduce them from the same latent vectors.
 
-That is the indirect mode. In direct mode the generator generates the features themselves.
+That is the indirect mode. In direct mode the generator produces the features themselves.
 
 This file is in the order of execution: the two trainings, their loop, a batch, a step, its losses.
 """

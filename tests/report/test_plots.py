@@ -244,7 +244,7 @@ def changed(**cells: str) -> list[str]:
         (changed(tasks="0 x 10"), "line 3: tasks is '0 x 10'"),
         (changed(metric="accuracy"), "line 3: metric is 'accuracy'; it must be one of average_incremental_"),
         (changed(metric="forgetting"), "line 3: metric is 'forgetting'"),
-        (changed(value="high"), "line 3: value is 'high'; it must be a number of per cent from 0 to 100"),
+        (changed(value="high"), "line 3: value is 'high'; it must be a percentage from 0 to 100"),
         (changed(value="nan"), "line 3: value is 'nan'"),
         (changed(value=""), "line 3: value is empty"),
         (changed(value="101"), "line 3: value is '101'"),
@@ -252,7 +252,7 @@ def changed(**cells: str) -> list[str]:
         (changed(source=""), "line 3: source is empty; it must be what readers need to find the figure"),
         (
             [*GOOD, "Table 1"],
-            "line 3: has more cells than the file has columns; put text with commas in quotes",
+            "line 3: has more cells than there are columns; put text with commas in quotes",
         ),
     ],
 )
