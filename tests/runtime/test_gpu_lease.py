@@ -269,7 +269,7 @@ def test_a_gpu_that_falls_out_during_a_training(gpus: list[Gpu], tmp_path: Path)
     with pytest.raises(GeniferError) as caught:
         train("CUDA error: unspecified launch failure\nmore")
     message = str(caught.value)
-    assert message.startswith(f"{gpus[0]} has fallen out")
+    assert message.startswith(f"{gpus[0]} has failed")
     assert "CUDA error: unspecified launch failure; nvidia-smi: GPU 0000:3B:00.0 is lost." in message
     with leased_gpus(RuntimeSettings()):
         assert os.environ[VISIBLE] == gpus[1].uuid
