@@ -51,7 +51,7 @@ def test_gpus_that_cannot_be_reserved(
     assert warnings(caplog, 1) == ["nvidia-smi: GPU is lost. (exit code 15)"]
     list_gpus(tmp_path, [])
     (warning,) = warnings(caplog, 1)
-    assert "all that run at once compute on the first GPU" in warning
+    assert "trainings that run at the same time share the first GPU" in warning
 
 
 @pytest.mark.usefixtures("gpus")

@@ -351,7 +351,7 @@ def test_a_check_says_that_no_published_figure_fits(
     path = write_published(tmp_path / "published.csv", changed(tasks="2 x 5"))
     run_file = write_run_file(tmp_path, plots={"published": str(path)})
     assert genifer("check", "--config", run_file) == 0
-    assert "so none is drawn; it has test accuracies on digits in 2 x 5" in capsys.readouterr().err
+    assert "so none is drawn; the file has test accuracies on digits in 2 x 5" in capsys.readouterr().err
 
 
 def test_the_published_figures_of_the_project_fit_the_papers_run() -> None:
