@@ -204,7 +204,7 @@ def test_several_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_runs_that_do_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert genifer("watch", "--once", "--results", tmp_path) == 1
-    assert "no run has started under" in capsys.readouterr().err
+    assert "no run has been started under" in capsys.readouterr().err
     begin(layout_of(tmp_path))
     assert genifer("watch", "--once", "--results", tmp_path, "bird") == 1
     assert "'bird': no run of this name has started" in (text := capsys.readouterr().err)

@@ -125,7 +125,7 @@ def test_a_training_in_several_processes_sees_its_gpus(
             assert os.environ[VISIBLE] == f"{gpus[0].uuid},{gpus[1].uuid}"
     monkeypatch.delenv(RENDEZVOUS)
     with (
-        pytest.raises(GeniferError, match=r"gpus_per_job: 3, but this training can use 2: .*Lower it"),
+        pytest.raises(GeniferError, match=r"gpus_per_job: 3, but this training can use only 2: .*Lower it"),
         leased_gpus(RuntimeSettings(), 3),
     ):
         pass
