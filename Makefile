@@ -8,10 +8,12 @@
 # make settings   write config/config.yaml from the defaults of all settings
 # make compare    all methods on the bundled digits, five seeds, in one table and one figure
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
-# make report     put a finished run on one page: make report CONFIG=config/config.yaml REPORT=report.html
+# make report     put a finished run on one page, results/<run>/report.html: make report CONFIG=config/config.yaml
 # make ablation   variants that differ in one thing: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
 # make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
 # make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
+# make docs       build the documentation site in site/; make docs-serve: show it, and renew it after each change
+# make mermaid    fetch Mermaid with npm, which draws the diagrams of the documentation site
 # make tables     write the documents' tables of results anew from docs/measured and docs/published.csv
 # make chart      draw the README's chart of the rules from the workflow
 # make pictures   run the demo and take the README's pictures from it; includes make chart
@@ -30,7 +32,7 @@ IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help install demo compare record test test-slow test-gpu test-cluster lint format settings pictures chart report
-.PHONY: budgets ablation ablations tables
+.PHONY: budgets ablation ablations tables docs docs-serve mermaid
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -48,14 +50,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(IN_ENV) snakemake --configfile config/quickstart.yaml
+	@printf 'report  '; $(IN_ENV) genifer report --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml
 record: $(READY)
 	$(IN_ENV) genifer record --config $(CONFIG)
 
-REPORT ?= results/quickstart/report.html
+# CONFIG may be several files; REPORT is another place for the page. Snakemake's own report lies beside it.
 report: $(READY)
-	$(IN_ENV) snakemake --configfile $(CONFIG) --report $(REPORT)
+	$(IN_ENV) genifer report $(CONFIG:%=--config %) $(REPORT:%=--output %) --with-snakemake
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
@@ -108,6 +111,19 @@ pictures: demo chart
 
 tables: $(INSTALLED)
 	$(RUN) pytest --quiet tests/test_documents.py -k tables --write-tables
+
+MERMAID := 11.17.2
+# The variable silences an advertisement for MkDocs's successors.
+docs: $(INSTALLED)
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+# It draws the site's diagrams; without it they are text.
+mermaid:
+	cd docs/site && npm pack --silent mermaid@$(MERMAID) \
+		&& tar xzf mermaid-$(MERMAID).tgz --strip-components 2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz
+
+docs-serve: $(INSTALLED)
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs serve
 
 chart: $(INSTALLED)
 	$(RUN) pytest --quiet tests/test_documents.py -k chart --write-chart

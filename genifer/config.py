@@ -32,8 +32,8 @@ from genifer.settings import (
 )
 from genifer.task_sizes import parse_tasks, refusal_of_tasks
 
-Tracker = Literal["tensorboard", "dvclive", "mlflow"]
-TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow")
+Tracker = Literal["tensorboard", "dvclive", "mlflow", "wandb"]
+TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow", "wandb")
 PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
@@ -175,11 +175,15 @@ class EvaluationSettings(Settings):
 class PlotSettings(Settings):
     """Style of the plots. Changing this block redraws plots; it retrains nothing."""
 
+    medium: Literal["screen", "paper"] = Field(
+        "screen", description="paper: 8-point text, and the width of a paper's column or page"
+    )
     style: Literal["whitegrid", "darkgrid", "white", "ticks"] = Field(
         "whitegrid", description="seaborn style: whitegrid, darkgrid, white or ticks"
     )
     context: Literal["paper", "notebook", "talk", "poster"] = Field(
-        "notebook", description="seaborn context, the size of text: paper, notebook, talk or poster"
+        "notebook",
+        description="seaborn context, the size of text on a screen: paper, notebook, talk or poster",
     )
     palette: str = Field("colorblind", description=f"seaborn palette: {', '.join(PALETTES)}")
     dpi: Annotated[int, Field(ge=50, le=600)] = Field(150, description="resolution of the PNG files")
@@ -251,7 +255,7 @@ class RuntimeSettings(Settings):
     trackers: list[Tracker] = Field(
         ["tensorboard"],
         description="experiment trackers that receive metrics, sample grids and settings: tensorboard, "
-        "dvclive, mlflow",
+        "dvclive, mlflow, wandb",
     )
     max_cpu_hours: PositiveFloat = Field(
         12.0, description="maximum estimated hours of a run on a CPU with device: auto"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,8 +86,11 @@ class Grid:
         return bool(self.layouts[run].downloaded) and self.layouts[run].downloaded in earlier
 
 
-def load_runs(path: Path) -> dict[str, RunSettings]:
+def load_runs(*paths: Path) -> dict[str, RunSettings]:
     """Read a run file, or the runs of a grid file.
+
+    Args:
+        paths: of several files, later ones override earlier ones, as on Snakemake's command line.
 
     Returns:
         Settings by the prefix of the run's rules: an empty text, or the run's name in a grid.
@@ -94,10 +98,10 @@ def load_runs(path: Path) -> dict[str, RunSettings]:
     Raises:
         GeniferError: the file cannot be read, or a setting is not allowed.
     """
-    content = read_yaml(path)
+    content, source = reduce(_over, map(read_yaml, paths)), ", ".join(map(str, paths))
     if "axes" not in content:
-        return {"": parse_settings(content, str(path))}
-    return {f"{name}_": each.settings for name, each in parse_grid(content, str(path)).layouts.items()}
+        return {"": parse_settings(content, source)}
+    return {f"{name}_": each.settings for name, each in parse_grid(content, source).layouts.items()}
 
 
 def parse_grid(content: Mapping[str, Any], source: str) -> Grid:

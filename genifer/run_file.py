@@ -279,14 +279,14 @@ def _block(block: BaseModel, names: Sequence[str], indent: int) -> str:
             below = _block(value, list(type(value).model_fields), indent + 2)
             lines += [f"{margin}{name}:", below.rstrip("\n")]
         else:
-            lines.append(f"{margin}{name}: {_scalar(value)}")
+            lines.append(f"{margin}{name}: {flow_style(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _scalar(value: Any) -> str:
+def flow_style(value: Any) -> str:
     """Format a value in YAML's flow style, which for these types is JSON, but without quotes for words."""
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit():
         return value
     if isinstance(value, list):
-        return f"[{', '.join(_scalar(entry) for entry in value)}]"
+        return f"[{', '.join(flow_style(entry) for entry in value)}]"
     return json.dumps(value)

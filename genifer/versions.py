@@ -27,15 +27,15 @@ VERSIONS = {
     "pretrain_classifier": 3,
     "pretrain_gan": 3,
     "train_gan": 3,
-    "evaluate": 2,
+    "evaluate": 3,
     "evaluate_replay": 2,
-    "tabulate": 3,
-    "tabulate_replay": 2,
-    "tabulate_training": 1,
-    "tabulate_costs": 3,
+    "tabulate": 4,
+    "tabulate_replay": 3,
+    "tabulate_training": 2,
+    "tabulate_costs": 4,
     "write_tables": 2,
-    "plot": 3,
-    "plot_published": 1,
+    "plot": 4,
+    "plot_published": 2,
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
@@ -50,7 +50,7 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "train_gan": ("gan", "train_gan", *COMPUTED_WITH),
     "evaluate": ("evaluation",),
     "evaluate_replay": ("evaluation", *COMPUTED_WITH),
-    "plot": ("plots",),
+    "plot": ("plots", "data.dataset", "scenario.tasks"),
     "plot_published": ("plots", "data.dataset", "scenario.tasks", "evaluation.split"),
 }
 """Settings that each job depends on and may read. For trainings of methods see `settings_of_job`."""

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from snakemake_logger_plugin_genifer.handler import LogHandler
 
-__all__ = ["LogHandler"]
+__all__ = ["LogHandler", "let_cores_stand_alone"]
 
 
-def _let_cores_stand_alone(arguments: list[str]) -> None:
+def let_cores_stand_alone(arguments: list[str]) -> None:
     """Let ``--cores`` and ``-c`` without a number mean all cores, as Snakemake's help says.
 
     From 8.0 on Snakemake's parser refuses that. It loads plugins before it parses its arguments, so they can
     still be completed here. A Snakemake that accepts the option without a number takes it for all cores
     itself, so there this changes nothing.
+
+    Args:
+        arguments: of the command line, the program first; completed in place.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for place in range(end - 1, 0, -1):
@@ -32,4 +35,4 @@ def _let_cores_stand_alone(arguments: list[str]) -> None:
 
 
 if Path(sys.argv[0]).stem in ("snakemake", "__main__"):
-    _let_cores_stand_alone(sys.argv)
+    let_cores_stand_alone(sys.argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ UNINTERESTING = (
     "Building DAG of jobs",
     "Changing to shadow directory",
     "Conda environments: ignored",
+    "Config file ",
     "Elapsed time:",
     "Execute ",
     "Provided ",
@@ -49,6 +51,12 @@ UNINTERESTING = (
 
 FAILED_COMMAND = "returned non-zero exit status"
 """In Snakemake's message of a failed job, which repeats its command. Its log says what went wrong."""
+
+PLACE = re.compile(
+    r'WorkflowError in file "[^"]*", line \d+:\n(?P<message>.*?)(\n  File "[^"]*", line \d+, in .*)+',
+    re.DOTALL,
+)
+"""How Snakemake writes an error that the Snakefile raises."""
 
 NOT_COMPLETED = "At least one job did not complete successfully"
 
@@ -100,8 +108,9 @@ class LogHandler(LogHandlerBase):
         self.plan = Plan()
         self.jobs: dict[int, Job] = {}
         self.running: dict[int, Job] = {}
-        self.told: set[int] = set()
-        self.done = self.failed = self.total = 0
+        self.printed: set[int] = set()
+        self.failed: set[int] = set()
+        self.done = self.total = 0
         self.began = time.time()
         self.guard = threading.RLock()
         self.live: Live | None = None
@@ -140,13 +149,7 @@ class LogHandler(LogHandlerBase):
                 self._finished(record)
             case LogEvent.JOB_ERROR:
                 self._job_error(record)
-            case LogEvent.ERROR:
-                # Of a failed job this repeats its command; what went wrong has been printed from its log.
-                if not (
-                    self.failed and getattr(record, "exception", "") in ("RuleException", "WorkflowError")
-                ):
-                    self._message(record)
-            case None:
+            case LogEvent.ERROR | None:
                 self._message(record)
 
     def _run_info(self, record: logging.LogRecord) -> None:
@@ -169,6 +172,7 @@ class LogHandler(LogHandlerBase):
         if job.rule == TARGET:
             return
         self.jobs[job.number] = self.running[job.number] = job
+        self.printed.discard(job.number)  # of an earlier attempt
         if not self.quiet:
             self._start_live()
 
@@ -178,32 +182,34 @@ class LogHandler(LogHandlerBase):
         if job is None or job.rule == TARGET:
             return
         self.done += 1
+        self.failed.discard(number)
         if not self.quiet:
             self._print(f"{self._progress(record.created)}  {job.finished(record.created)}")
 
     def _job_error(self, record: logging.LogRecord) -> None:
         number = int(getattr(record, "jobid", -1))
-        if number in self.told:  # Snakemake repeats them at the end
+        if number in self.printed:  # Snakemake repeats all errors at the end
             return
-        self.told.add(number)
+        self.printed.add(number)
         job = self.running.pop(number, None) or self.jobs.get(number) or Job.of(record)
         place = f"{self._progress(record.created)}  {job.label}"
         if job.was_interrupted:
             self._print(f"{place}  stopped; the same command resumes it", style="yellow")
             return
-        self.failed += 1
+        self.failed.add(number)
         self._print(f"{place}  failed", style="bold red")
-        for line in job.end_of_log(LINES_OF_LOG):
+        message = str(getattr(record, "rule_msg", None) or "").strip()
+        for line in [*message.splitlines(), *job.end_of_log(LINES_OF_LOG)]:
             self._print(f"    {line}")
-        if job.log is not None:
-            self._print(f"  log: {job.log}")
+        for log in job.logs:
+            self._print(f"  log: {log}")
 
     def _message(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().rstrip()
-        if text in ("", "None") or FAILED_COMMAND in text or (self.told and NOT_COMPLETED in text):
+        text = without_place(record.getMessage().rstrip())
+        if text in ("", "None") or FAILED_COMMAND in text or (self.printed and NOT_COMPLETED in text):
             return
         if text.startswith(LAST_WORDS):
-            jobs = f"{self.failed} jobs" if self.failed != 1 else "1 job"
+            jobs = f"{len(self.failed)} jobs" if len(self.failed) != 1 else "1 job"
             self._print(f"{jobs} failed. The same command continues from what is there.", style="bold red")
         elif record.levelno >= logging.WARNING:
             self._print(text, style="red" if record.levelno >= logging.ERROR else "yellow")
@@ -248,6 +254,12 @@ class LogHandler(LogHandlerBase):
         else:
             text += "waiting for the next job"
         return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def without_place(text: str) -> str:
+    """A message of a Snakefile without the place in the Snakefile, which says nothing to a user."""
+    found = PLACE.fullmatch(text)
+    return found["message"].strip() if found else text
 
 
 def _snakemakes_own(settings: object) -> logging.Handler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,26 +27,26 @@ class Job:
 
     Attributes:
         number: Snakemake's.
-        log: the job's own log; None if it has none.
+        logs: the job's own log first, if it has one; then those of the executor.
         began: seconds since the epoch.
     """
 
     number: int
     rule: str
     wildcards: Mapping[str, str]
-    log: Path | None
+    logs: tuple[Path, ...]
     began: float
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> Job:
         """The job that a record of Snakemake tells of."""
         said = vars(record)
-        logs = [str(path).partition(" (")[0] for path in said.get("log") or ()]
+        logs = [Path(str(path).partition(" (")[0]) for path in said.get("log") or ()]
         return cls(
             number=int(said.get("jobid", -1)),
             rule=str(said.get("rule_name", "")),
             wildcards={name: str(value) for name, value in dict(said.get("wildcards") or {}).items()},
-            log=Path(logs[0]) if logs else None,
+            logs=tuple(logs),
             began=record.created,
         )
 
@@ -78,22 +79,19 @@ class Job:
         return self._status().get("state") == "interrupted"
 
     def end_of_log(self, count: int) -> list[str]:
-        """Its error message, or else the last lines of its log, or why there are none."""
-        if self.log is None:
-            return []
-        try:
-            text = self.log.read_text(encoding="utf-8", errors="replace").strip()
-        except OSError as error:
-            return [f"{self.log}: cannot be read ({error.strerror})"]
-        lines = text.splitlines()
+        """Its error message, or else the last lines of its log; none if it has not begun to write one."""
+        lines: list[str] = []
+        for log in self.logs[:1]:
+            with contextlib.suppress(OSError):
+                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         messages = [place for place, line in enumerate(lines) if line.startswith("genifer:")]
-        return lines[messages[-1] if messages else -count :] or ["its log is empty"]
+        return lines[messages[-1] if messages else -count :]
 
     def _status(self) -> dict[str, Any]:
         """What a training says of itself; empty for other jobs."""
         from genifer.runtime.status import STATUS, read_status
 
-        status = read_status(self.log.with_name(STATUS)) if self.log is not None else {}
+        status = read_status(self.logs[0].with_name(STATUS)) if self.logs else {}
         # Trainings of one folder write one after the other: an older one's words are not this one's.
         return status if self.rule.endswith(str(status.get("job", "-"))) else {}
 

@@ -27,7 +27,16 @@ from dvc.cli.parser import get_main_parser
 from snakemake.cli import get_argument_parser
 from support.commands import ROOT, call
 from support.data_files import write_class_folders, write_npz
-from support.documents import Document, anchors, commands, documents, given_files, links, scripts
+from support.documents import (
+    Document,
+    anchors,
+    commands,
+    documents,
+    given_files,
+    links,
+    markdown_files,
+    scripts,
+)
 from support.measured import MARK, TABLE, with_current_tables
 from support.published import PUBLISHED_MARK, PUBLISHED_TABLE, with_published_tables
 from support.published_code import published_states, write_published_config
@@ -37,6 +46,7 @@ from genifer.cli import app
 from genifer.methods import Method
 from genifer.registry import registry
 from genifer.runtime.files import atomic_write
+from snakemake_logger_plugin_genifer import let_cores_stand_alone
 
 SAME = r"\g<0>"
 NOT_RUN = None
@@ -57,11 +67,13 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
+    (r"make mermaid", "make --dry-run mermaid", "a download"),
+    (r"make docs-serve", "make --dry-run docs-serve", "it would serve for ever"),
     (r"make pictures", "make --dry-run pictures", "the tiny run has no task 2 with a GAN"),
     (r"make record CONFIG=config/config\.yaml", "make record CONFIG=config/quickstart.yaml", "the paper's run was not made"),
     (r"make (demo|settings|record|chart)( CONFIG=config/quickstart\.yaml)?", SAME, ""),
     # The paper's sizes
-    (r"genifer doctor( --config birds\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
+    (r"genifer doctor( --config (birds|config/quickstart)\.yaml)?", "genifer doctor --config config/quickstart.yaml --device cpu", "it times steps at full size"),
     (r"(?:srun .*)?genifer doctor (--config config/grid\.yaml )?--device cuda (--write-limits .*)", "genifer doctor --config config/quickstart.yaml --device cpu \\2", "the same; there is no GPU"),
     (r"genifer doctor --write-limits( FILE)?", NOT_RUN, NAMED),
     (r"genifer bench growth (.*)", "genifer bench growth \\1 --steps 1 --repeats 1", "so many steps take minutes"),
@@ -70,7 +82,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
-    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked)\.yaml)?( --config run=short .*)?", SAME, ""),
+    (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked|anchored|tutorial)\.yaml)?( --config run=short .*)?", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --report .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml --config run=again .*", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
@@ -84,16 +96,20 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (train|tabulate|plot) \w+", NOT_RUN, NAMED),
     (r"genifer watch", "genifer watch --once", "it would wait for the end of runs"),
     (r"genifer watch .*", SAME, ""),
-    (r"genifer (check|settings|methods|summary|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
+    (r"genifer report --config (birds|digits)\.yaml", "genifer report --config config/quickstart.yaml", "the other runs were not made"),
+    (r"genifer (check|settings|methods|summary|report|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
+    (r"genifer compare variants", SAME, ""),
     (r"genifer compare .* --reference fecam (.*)", "genifer compare results/quickstart \\1", "the only run there is"),
     (r"genifer compare .*", "genifer compare quickstart", "the only run there is"),
     (r"genifer [a-z-]+", NOT_RUN, NAMED),
     (r"snakemake --configfile", NOT_RUN, NAMED),
+    (r"wandb sync", NOT_RUN, NAMED),
+    (r"wandb (login|sync .*)", NOT_RUN, "an account; tests/runtime/test_tracking.py reads the files"),
     (r"mlflow ui .*", NOT_RUN, "it would serve for ever, and the tests have MLflow without its server"),
-    (r"make report( CONFIG=(birds|config/config)\.yaml REPORT=.*)?", "make report", "the other runs were not made"),
-    (r"make tables", SAME, ""),
+    (r"make report( CONFIG=config/(config|quickstart)\.yaml)?", "make report", "the paper's run was not made"),
+    (r"make (tables|docs)", SAME, ""),
     (r"tensorboard (.*)", "tensorboard --inspect \\1", "it would serve for ever"),
     # DVC and git
     (r"git clone \.\.\.", "git clone --quiet . ../other/genifer && cd ../other", "of this clone instead of one over the network"),
@@ -123,6 +139,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"cp -r workflow/profiles/.*", SAME, ""),
     (r"export SNAKEMAKE_PROFILE=.*", SAME, ""),
     (r"cd genifer", SAME, ""),
+    (r"\. \.venv/bin/activate", NOT_RUN, "the tests' environment is active"),
 ]  # fmt: skip
 
 
@@ -200,24 +217,30 @@ def problem_of_make(arguments: list[str]) -> str | None:
     return done.stderr if done.returncode else None
 
 
+def problem_of_snakemake(arguments: list[str]) -> str | None:
+    command = ["snakemake", *arguments]
+    let_cores_stand_alone(command)
+    return problem_of_parser(get_argument_parser)(command[1:])
+
+
 PROBLEM_OF: dict[str, Callable[[list[str]], str | None]] = {
     "genifer": problem_of_genifer,
-    "snakemake": problem_of_parser(get_argument_parser),
+    "snakemake": problem_of_snakemake,
     "dvc": problem_of_parser(get_main_parser),
     "make": problem_of_make,
 }
 """For each tool: what is wrong with a command and its options, found without running it."""
 
 
-@pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
-def test_links_lead_somewhere(document: Document) -> None:
-    by_path = {other.path: other for other in documents()}
-    for link in links(document):
+@pytest.mark.parametrize("path", markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    wrong = []
+    for link in links(path):
         name, _, anchor = link.partition("#")
-        target = (document.path.parent / name).resolve() if name else document.path
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors(by_path[target]), link
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert not wrong
 
 
 def test_the_chart_of_the_rules_is_that_of_the_workflow(pytestconfig: pytest.Config) -> None:

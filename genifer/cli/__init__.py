@@ -18,6 +18,7 @@ from genifer.cli import evaluation, jobs, run, tools
 from genifer.cli.options import option
 from genifer.errors import GeniferError
 from genifer.runtime.logs import log_to
+from genifer.runtime.usage import begin
 
 app = typer.Typer(
     help="Generative feature-driven image replay for continual learning.\n\n"
@@ -57,6 +58,7 @@ COLLECT_AFTER = 100_000
 
 def main() -> None:
     """Run the command line; a `GeniferError` is one message and its exit code."""
+    begin()
     gc.set_threshold(COLLECT_AFTER)
     try:
         app()

@@ -68,15 +68,17 @@ def write_tables(results: o.Results, options: o.SettingsOptions) -> None:
 
 @o.shared_options
 def plot(what: Plot, results: o.Results, options: o.SettingsOptions, data: o.OptionalData = None) -> None:
-    """Draw plots from a run's tables, as PNG and SVG.
+    """Draw plots from a run's tables, as PNG, SVG and PDF.
 
     DATA are the test images, for the pictures of forgotten classes.
     """
     from genifer.published import fitting
     from genifer.report.draw import draw
+    from genifer.task_sizes import tasks_text
 
     run = options.load("plot_published" if what == "published" else "plot")
-    draw(what, run.plots, results, data or [], fitting(run) if what == "published" else [])
+    scenario = f"{run.data.dataset}, {tasks_text(run.scenario.tasks)} classes"
+    draw(what, run.plots, results, data or [], fitting(run) if what == "published" else [], scenario)
 
 
 @o.shared_options
@@ -87,15 +89,18 @@ def plot_sample_grids(
     data: o.Data,
     output: o.Output,
     options: o.SettingsOptions,
+    replay: Annotated[
+        Path | None, o.option("--replay", "replay.csv of evaluate-replay, for the classifier's agreement.")
+    ] = None,
     method: o.Label = "gan",
     old_gan: o.OldGan = None,
     seed: o.Seed = 0,
 ) -> None:
-    """Draw real images and samples of generators."""
+    """Draw real images and samples of generators, as PNG, SVG and PDF."""
     from genifer.report.plots.sample_grids import plot_sample_grids as draw
 
     plots = options.load("plot").plots
-    draw(plots, method, seed, gan, old_gan, classifier, nearest, data, output)
+    draw(plots, method, seed, gan, old_gan, classifier, nearest, replay, data, output)
 
 
 COMMANDS = {

@@ -38,12 +38,16 @@ def prepare_data(
     archive: Annotated[Path | None, o.option("--archive", "Downloaded archive, if there is one.")] = None,
 ) -> None:
     """Split a data set into tasks."""
+    import torch
+
     from genifer.data.prepare import prepare_data as prepare
+    from genifer.runtime.status import record_job
 
     run = options.load("prepare_data")
     prepare(
         run.registry.dataset(run.data.dataset), run.data, run.scenario.of_seed(options.seed), archive, output
     )
+    record_job(output, "prepare_data", torch.device("cpu"))
 
 
 @o.shared_options

@@ -113,6 +113,32 @@ def compare(
     typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg, averages.pdf, .svg")
 
 
+def report(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Names of finished runs, or folders; by default the newest.")
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        o.option("--config", "Run file or grid file, instead of names; later ones override earlier ones."),
+    ] = None,
+    output: Annotated[
+        Path | None, o.option("--output", "The page, for a single run; else report.html in its folder.")
+    ] = None,
+    with_snakemake: Annotated[
+        bool, o.option("--with-snakemake", "Write Snakemake's own report beside it, too.")
+    ] = False,
+    results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
+) -> None:
+    """Write the report of finished runs, one HTML page per run with all plots and tables.
+
+    Prints the page's path.
+    """
+    from genifer.report.html_report.command import write_reports
+
+    for page in write_reports(runs or [], config or [], output, results, with_snakemake=with_snakemake):
+        typer.echo(page)
+
+
 def record(config: o.RunFile) -> None:
     """Record a finished run with DVC."""
     from genifer.provenance.dvc import record_run
@@ -120,4 +146,4 @@ def record(config: o.RunFile) -> None:
     record_run(config)
 
 
-COMMANDS = {"Runs": (check, doctor, watch, summary, compare, record)}
+COMMANDS = {"Runs": (check, doctor, watch, summary, report, compare, record)}

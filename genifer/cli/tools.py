@@ -17,14 +17,24 @@ WithPlugins = Annotated[Path | None, o.option("--config", "Run file whose plugin
 
 def settings(
     config: WithPlugins = None,
+    run: Annotated[
+        str | None, o.option("--run", "Print those that this run was made with last, as a run file.")
+    ] = None,
     schema: Annotated[bool, o.option("--schema", "Print the JSON schema instead.")] = False,
 ) -> None:
     """Print all settings with defaults and meanings."""
     import json
 
+    import yaml
+
+    from genifer.layout import RESULTS
+    from genifer.provenance.invocations import last_settings
     from genifer.run_file import default_run_file
     from genifer.settings_model import settings_model
 
+    if run is not None:
+        typer.echo(yaml.safe_dump(last_settings(RESULTS / run), sort_keys=False), nl=False)
+        return
     registry = _registry(config)
     text = default_run_file(registry)
     if schema:

@@ -18,6 +18,9 @@ METRIC_NAMES = {
 }
 """The metrics that narrow tables show, and how they head their columns; CSV files have all."""
 
+RUN_COLUMN = "run"
+"""First column of each table of a run, before those listed here. Tables of earlier versions lack it."""
+
 SUMMARY_COLUMNS = [
     "method",
     "n_seeds",
@@ -40,6 +43,7 @@ CONFUSION_COLUMNS = [
     "label",
     "class_name",
     "predicted",
+    "predicted_name",
     "n_images",
 ]
 """Columns of confusion.csv, the counts of a confusion matrix; pairs that do not occur have no row."""
@@ -70,13 +74,14 @@ TRAINING_COLUMNS = ["method", "job", "seed", "task", "step", "scalar", "value"]
 
 COST_COLUMNS = [
     "job",
-    "method",
+    "group",
     "seed",
     "task",
     "seconds",
     "cpu_seconds",
     "memory_mb",
     "gpu_memory_mb",
+    "ended",
     "device",
     "machine",
     "precision",
@@ -85,7 +90,8 @@ COST_COLUMNS = [
     "torch",
     "python",
 ]
-"""Columns of costs.csv: wall time, CPU time and peak memory of each job; ``method`` is its group."""
+"""Columns of costs.csv: of each job wall time, CPU time and peak memory (MiB), when it ended, and where and
+with what it ran; ``group`` as in `genifer.layout`."""
 
 SIZES = ("minutes", "parameters", "stored_mb")
 

@@ -62,9 +62,10 @@ def evaluate(
         n_test, n_correct = len(data.labels), int((predicted == data.labels).sum())
         about = [label, seed, after_task, eval_task]
         rows.append([*about, data.n_new, n_test, n_correct, f"{n_correct / n_test:.6f}"])
+        names = data.class_names
         found, counts = torch.stack([data.labels, predicted]).unique(dim=1, return_counts=True)
         for (true, taken_for), count in zip(found.T.tolist(), counts.tolist(), strict=True):
-            pairs.append([*about, true, data.class_names[true], taken_for, count])
+            pairs.append([*about, true, names[true], taken_for, names[taken_for], count])
         log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
     write_csv(output / "accuracy.csv", COLUMNS, rows)
     write_csv(output / "confusion.csv", CONFUSION_COLUMNS, pairs)

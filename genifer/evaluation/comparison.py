@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS, ORDER_COLUMN, SIZES
+from genifer.evaluation import COLUMNS, ORDER_COLUMN, SIZES
 from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
 from genifer.layout import table_path
 from genifer.task_sizes import tasks_text
@@ -79,7 +79,7 @@ def read_run(folder: Path) -> Finished:
         GeniferError: a table is missing or damaged.
     """
     accuracy = read_table(Path(table_path(folder, "accuracy")), COLUMNS, needs_rows=True)
-    confusion = read_table(Path(table_path(folder, "confusion")), CONFUSION_COLUMNS, needs_rows=True)
+    confusion = read_table(Path(table_path(folder, "confusion")), ["label", "class_name"], needs_rows=True)
     tasks = accuracy.drop_duplicates("eval_task").sort_values("eval_task")
     classes = confusion.drop_duplicates("label").sort_values("label")
     n_classes, n_test = (tuple(map(int, tasks[name])) for name in ("n_classes", "n_test"))

@@ -11,9 +11,10 @@ import pandas as pd
 from genifer.errors import GeniferError
 from genifer.evaluation import BUDGET_COLUMNS, COST_COLUMNS
 from genifer.evaluation.sizes import parameters, stored_mb
-from genifer.evaluation.tables import parse_place, write_table
-from genifer.layout import BENCHMARK, seed_folder, table_path
+from genifer.evaluation.tables import parse_place, write_table_of_run
+from genifer.layout import BENCHMARK, seed_folder
 from genifer.runtime.status import STATUS, read_status
+from genifer.runtime.usage import Usage
 
 FROM_STATUS = ("gpu_memory_mb", "device", "machine", "precision", "threads", "genifer", "torch", "python")
 
@@ -21,35 +22,42 @@ PREPARE_DATA = "prepare_data"
 
 
 def tabulate_costs(
-    results: Path, seeds: Sequence[int], places: Sequence[str], variants: Mapping[str, Mapping[str, Any]]
+    results: Path,
+    seeds: Sequence[int],
+    data: Mapping[str, int | None],
+    places: Sequence[str],
+    variants: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Collect Snakemake's ``benchmark.tsv`` and the ``status.json`` of each job into costs.csv, and write the
-    times of each method's trainings and the sizes of its files to budget.csv.
+    """Collect the ``status.json`` of each job into costs.csv, and write the times of each method's trainings
+    and the sizes of its files to budget.csv.
 
-    A missing file leaves its columns empty; a job that has neither gets no row. If a training was
-    interrupted, the seconds of all its attempts count.
+    Of a training that was interrupted, all attempts count. Jobs of earlier versions have recorded no CPU
+    time: of these the times and the memory are those in Snakemake's ``benchmark.tsv``. Its CPU time is of no
+    use, because Snakemake looks every 30 seconds. A job of which nothing is known gets no row.
 
     Args:
         results: the run's folder.
+        data: folders of prepared data below it, each with its seed; None: of all seeds.
         places: folders of the trainings and evaluations below a seed's, ``<group>/task_<t>/<job>``.
         variants: of each label the ``places`` of its trainings, its ``series`` and its ``gan_steps``; below a
             seed's folder the last ``classifier``, with ``unused`` for `parameters`, and the files that it
             has ``kept`` before the last task; below the run's folder the ``images`` that it has kept.
     """
-    data = results / "data"
-    rows = [_row(data, next(data.glob("*benchmark.tsv"), data / BENCHMARK), {"job": PREPARE_DATA})]
+    rows = [
+        _row(results / folder, f"{PREPARE_DATA}.{BENCHMARK}", {"job": PREPARE_DATA, "seed": seed})
+        for folder, seed in data.items()
+    ]
     for seed in seeds:
         for place in places:
             group, task, job = parse_place(place)
             folder = Path(seed_folder(results, seed), place)
-            about = {"job": job, "method": group, "seed": seed, "task": task}
-            rows.append(_row(folder, folder / BENCHMARK, about))
+            about = {"job": job, "group": group, "seed": seed, "task": task}
+            rows.append(_row(folder, BENCHMARK, about))
     table = pd.DataFrame([row for row in rows if row is not None], columns=COST_COLUMNS)
-    # The data belong to no seed and task; floats would write large seeds as 4.29497e+09.
+    # The data belong to all tasks, and to all seeds or one; floats would write large seeds as 4.29497e+09.
     table = table.astype({"seed": "Int64", "task": "Int64"})
-    write_table(table, Path(table_path(results, "costs")), "%.6g")
-    budget = budgets(results, table, seeds, variants)
-    write_table(budget, Path(table_path(results, "budget")), "%.6g")
+    write_table_of_run(table, results, "costs", "%.6g")
+    write_table_of_run(budgets(results, table, seeds, variants), results, "budget", "%.6g")
 
 
 def budgets(
@@ -60,7 +68,7 @@ def budgets(
     Returns:
         `BUDGET_COLUMNS`; minutes are missing where a training has left no time, sizes where there is no file.
     """
-    seconds = costs.set_index(["method", "seed", "task", "job"])["seconds"]
+    seconds = costs.set_index(["group", "seed", "task", "job"])["seconds"]
     rows = []
     for label, variant in variants.items():
         for seed in seeds:
@@ -77,20 +85,22 @@ def budgets(
     return pd.DataFrame(rows, columns=BUDGET_COLUMNS).astype({"parameters": "Int64"})
 
 
-def _row(folder: Path, benchmark_path: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
-    benchmark, status = _benchmark(benchmark_path), read_status(folder / STATUS)
-    if not benchmark and not status:
-        return None
+def _row(folder: Path, benchmark: str, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    status = read_status(folder / STATUS)
     row: dict[str, Any] = {**about, **{name: status.get(name) for name in FROM_STATUS}}
-    row["device"] = row["device"] or "cpu"
-    attempts = float(status.get("seconds") or 0)
-    row["seconds"] = max(float(benchmark.get("s", 0)), attempts)
-    row["cpu_seconds"], row["memory_mb"] = benchmark.get("cpu_time"), benchmark.get("max_rss")
-    return row
+    row |= {"device": row["device"] or "cpu", "ended": status.get("updated")}
+    used = Usage.of_status(status)
+    if used.cpu_seconds:
+        return row | used.rounded()
+    measured = _benchmark(folder / benchmark)
+    if not measured and not status:
+        return None
+    seconds = max(float(measured.get("s", 0)), used.seconds)
+    return row | {"seconds": seconds, "memory_mb": measured.get("max_rss")}
 
 
 def _benchmark(path: Path) -> dict[str, Any]:
-    """What Snakemake measured; for jobs that ended before it looked, only times."""
+    """What Snakemake measured; of jobs that ended before it looked, only times."""
     if not path.is_file():
         return {}
     try:
@@ -117,9 +127,9 @@ def cost_by_job(costs: pd.DataFrame, by_task: bool = True) -> pd.DataFrame:
     label = costs["job"].copy()
     if by_task:
         label = label.where(~trains, label + ", task " + costs["task"].map("{:.0f}".format))
-    groups = costs[trains].groupby("job")["method"].nunique()
+    groups = costs[trains].groupby("job")["group"].nunique()
     ambiguous = costs["job"].map(groups).gt(1)
-    label = label.where(~(trains & ambiguous), label + " (" + costs["method"].fillna("") + ")")
+    label = label.where(~(trains & ambiguous), label + " (" + costs["group"].fillna("") + ")")
     order = costs["task"].where(trains, float("inf")).mask(costs["job"] == PREPARE_DATA, -1)
     in_order = costs.assign(label=label, order=order).sort_values("order", kind="stable")
     table = in_order.groupby("label", sort=False).agg(

@@ -10,7 +10,7 @@ import torch
 
 from genifer.config import RuntimeSettings
 from genifer.runtime.device import explained_memory, pick_device
-from genifer.runtime.status import STATUS, machine_of, write_status
+from genifer.runtime.status import record_job
 from genifer.training.precision import ClassifierSizes, choose_precision
 
 
@@ -20,7 +20,7 @@ def evaluating(
 ) -> Iterator[tuple[torch.device, str]]:
     """Give the device and the precision of an evaluation.
 
-    At the end the machine is recorded in the job's folder, for the costs of the run.
+    At the end its costs and the machine are recorded in the job's folder.
 
     Args:
         files: a classifier and images, for evaluations that compute as the trainings do; others use fp32.
@@ -31,4 +31,4 @@ def evaluating(
         precision = choose_precision(runtime.precision, device, sizes, runtime.deterministic).precision
     with explained_memory("evaluation.batch_size"):
         yield device, precision
-    write_status(output / STATUS, {"job": job, "state": "done", **machine_of(device, precision)})
+    record_job(output, job, device, precision)

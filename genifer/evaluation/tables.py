@@ -17,6 +17,7 @@ from genifer.evaluation import (
     METRICS,
     ORDER_COLUMN,
     REPLAY_COLUMNS,
+    RUN_COLUMN,
     TRAINING_COLUMNS,
 )
 from genifer.layout import METRICS as METRICS_FILE
@@ -24,13 +25,17 @@ from genifer.layout import seed_folder, table_path
 from genifer.runtime.files import atomic_write
 
 TEXT_COLUMNS = (
+    RUN_COLUMN,
     "method",
     "old_images",
     "series",
     "class_name",
+    "predicted_name",
     ORDER_COLUMN,
     "job",
+    "group",
     "scalar",
+    "ended",
     "device",
     "machine",
     "precision",
@@ -101,6 +106,18 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
     return numbers.astype("int64") if name in WHOLE_COLUMNS else numbers
 
 
+def write_table_of_run(table: pd.DataFrame, results: Path, name: str, float_format: str) -> None:
+    """Write a CSV file of a run, whose name becomes the first column.
+
+    Args:
+        results: the run's folder.
+        float_format: see `write_table`.
+    """
+    with_run = table.copy()
+    with_run.insert(0, RUN_COLUMN, results.name)
+    write_table(with_run, Path(table_path(results, name)), float_format)
+
+
 def write_table(table: pd.DataFrame, path: Path, float_format: str) -> None:
     """Write a table as CSV; the file appears whole or not at all.
 
@@ -136,9 +153,9 @@ def tabulate(
     summary.insert(2, "old_images", [old_images[label] for label in summary["method"]])
     if class_order is not None:
         accuracy[ORDER_COLUMN] = class_order
-    write_table(accuracy, Path(table_path(results, "accuracy")), "%.6f")
-    write_table(summary, Path(table_path(results, "summary")), "%.6f")
-    write_table(confusion, Path(table_path(results, "confusion")), "%.6f")
+    write_table_of_run(accuracy, results, "accuracy", "%.6f")
+    write_table_of_run(summary, results, "summary", "%.6f")
+    write_table_of_run(confusion, results, "confusion", "%.6f")
     for label in variants:
         metrics = metrics_of_method(accuracy, summary, label)
         with atomic_write(results / "metrics" / f"{label}.json") as temporary:
@@ -185,7 +202,7 @@ def tabulate_replay(results: Path, seeds: Sequence[int], variants: Mapping[str, 
     """
     empty = pd.DataFrame(columns=REPLAY_COLUMNS)
     table = collect(results, seeds, variants, "replay.csv", REPLAY_COLUMNS) if variants else empty
-    write_table(table, Path(table_path(results, "replay")), "%.6g")
+    write_table_of_run(table, results, "replay", "%.6g")
 
 
 def tabulate_training(results: Path, seeds: Sequence[int], variants: Mapping[str, Sequence[str]]) -> None:
@@ -202,7 +219,7 @@ def tabulate_training(results: Path, seeds: Sequence[int], variants: Mapping[str
         for place in places
     ]
     table = pd.concat(tables) if tables else pd.DataFrame(columns=TRAINING_COLUMNS)
-    write_table(table[TRAINING_COLUMNS], Path(table_path(results, "training")), "%.6g")
+    write_table_of_run(table[TRAINING_COLUMNS], results, "training", "%.6g")
 
 
 def _training(path: Path, seed: int, place: str) -> pd.DataFrame:

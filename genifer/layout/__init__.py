@@ -25,12 +25,17 @@ from genifer.config import SEED, RunSettings, Variant, plain
 from genifer.layout.jobs import Jobs, PlannedJob
 from genifer.layout.names import (
     BENCHMARK,
+    CAPTIONS,
     DOWNLOADS,
     GAN,
     METRICS,
     PLAN,
+    PLOT_FORMATS,
+    PROVENANCE,
     RECORDS,
+    REPORT,
     RESULTS,
+    SNAKEMAKE_REPORT,
     pages_folder,
     place,
     plots_folder,
@@ -43,11 +48,16 @@ from genifer.versions import GAN_JOBS, VERSIONS, job_settings
 
 __all__ = [
     "BENCHMARK",
+    "CAPTIONS",
     "GAN",
     "METRICS",
     "PLAN",
+    "PLOT_FORMATS",
+    "PROVENANCE",
     "RECORDS",
+    "REPORT",
     "RESULTS",
+    "SNAKEMAKE_REPORT",
     "Figure",
     "Layout",
     "Picture",
@@ -256,11 +266,16 @@ class Layout(Jobs):
         drawn = {"class_order": SEED} if self.settings.scenario.order_is_drawn else {}
         first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
         costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
+        drawn_order = self.settings.scenario.order_is_drawn
+        data = {
+            self.data_folder(seed).removeprefix(f"{self.results}/"): seed if drawn_order else None
+            for seed in seeds
+        }
         return {
             "tabulate": {"seeds": seeds, "variants": accuracy} | drawn,
             "tabulate_replay": {"seeds": seeds, "variants": replay},
             "tabulate_training": {"seeds": seeds, "variants": training},
-            "tabulate_costs": {"seeds": seeds, "places": costs, "variants": budget},
+            "tabulate_costs": {"seeds": seeds, "data": data, "places": costs, "variants": budget},
             "write_tables": {"tables": [page.name for page in self.pages]},
         }
 
@@ -414,17 +429,25 @@ class Layout(Jobs):
             if names - gans - {"pretrain_classifier"}:
                 pictures.append(picture("training", "Training", label=label))
             if gans:
-                pictures.append(picture("training_gan", "Training", "training", label))
-                pictures.append(picture("gan_training", "Training", label=label))
+                pictures.append(picture("training_gan", "Training", label=label))
         return pictures
 
     def sample_grids(self, group: str, seed: int | str, task: int | str) -> list[Picture]:
         """The plots of what a GAN makes, for the group of its evaluation."""
         which, labels = f"{group}_seed_{seed}_task_{task}", {"GAN": f"{group}, seed {seed}, task {task}"}
         return [
-            Picture(f"{kind}_{which}", kind, "Replay", {"shows": kind} | labels)
+            Picture(f"{kind}_{which}", kind, "Sample grids", {"shows": kind} | labels)
             for kind in ("replay", "nearest")
         ]
+
+    @property
+    def drawn_gans(self) -> list[PlannedJob]:
+        """The jobs that draw sample grids, one per GAN that makes images."""
+        return [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
+
+    def sample_grids_of(self, job: PlannedJob) -> list[Picture]:
+        """The plots of one of `drawn_gans`."""
+        return self.sample_grids(job.group, job.seed, job.task)
 
     @property
     def pages(self) -> list[Picture]:
@@ -445,8 +468,8 @@ class Layout(Jobs):
         return f"{pages_folder(self.results)}/{table.name}.html"
 
     def plot(self, plotted: Picture) -> list[str]:
-        """Every plot is drawn twice: as PNG, which the report shows, and as SVG."""
-        return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in ("png", "svg")]
+        """The files of a plot; the report shows the first."""
+        return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in PLOT_FORMATS]
 
     def log(self, job: str) -> str:
         return f"{self.results}/logs/{job}.log"
@@ -458,8 +481,7 @@ class Layout(Jobs):
     def final(self) -> list[str]:
         """All that the run is for: tables and plots."""
         pictures = [one for figure in self.figures for one in figure.pictures]
-        grids = [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
-        pictures += [grid for job in grids for grid in self.sample_grids(job.group, job.seed, job.task)]
+        pictures += [grid for job in self.drawn_gans for grid in self.sample_grids_of(job)]
         return [
             *(path for table in self.tabulated for path in table.outputs),
             *(path for one in pictures for path in self.plot(one)),

@@ -349,6 +349,7 @@ class Jobs:
         inputs = {
             **replay.inputs,
             "nearest": replay.outputs["nearest"],
+            "replay": replay.outputs["replay"],
             "data": self._evaluated(replay.task, replay.seed),
         }
         inputs.pop("judge", None)

@@ -16,7 +16,13 @@ COMPARISON = (
     *("averages.pdf", "averages.svg"),
 )
 """What `genifer compare` writes."""
-PLAN, RECORDS = "plan.json", "records.json"
+PLOT_FORMATS = ("png", "svg", "pdf")
+"""Files of each plot; the report shows the first."""
+PLAN, RECORDS, PROVENANCE = "plan.json", "records.json", "provenance.json"
+REPORT, SNAKEMAKE_REPORT = "report.html", "report-snakemake.html"
+
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+"""Texts of the report's plots and tables, which are part of a checkout."""
 
 
 def place(group: str, task: int, job: str) -> str:

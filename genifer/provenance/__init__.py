@@ -1,1 +1,1 @@
-"""How results were made: Snakemake's records beside them, and runs recorded with DVC."""
+"""How results were made: invocations, Snakemake's records beside them, runs recorded with DVC."""

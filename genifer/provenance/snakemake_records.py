@@ -8,6 +8,7 @@ notes of the run's files, each with the checksum of its file, so that they trave
   ``dvc checkout``). Of two records of a file, the one that fits the file's content is used, so records of
   files that this clone has made since remain.
 * `record`, after a run, writes ``records.json``.
+* `times` tells when the files on record were made.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,26 @@ def record(results: Path, snakemake: Path = Path(".snakemake")) -> None:
     """Write ``records.json`` of a run: the records of all its files that exist."""
     known = _Known(snakemake / "genifer" / f"{results.name}.json")
     _write_kept(results, _LocalRecords(snakemake), known, {})
+
+
+def times(results: Path) -> tuple[datetime, datetime] | None:
+    """Tell when the first job of a run that is on record began, and when the last one ended.
+
+    Args:
+        results: the run's folder.
+
+    Returns:
+        None if nothing is on record.
+
+    Raises:
+        GeniferError: ``records.json`` is damaged.
+    """
+    records = [record for _, record in _read_kept(results / RECORDS).values()]
+    began = [record["starttime"] for record in records if record.get("starttime")]
+    ended = [record["endtime"] for record in records if record.get("endtime")]
+    if not began or not ended:
+        return None
+    return datetime.fromtimestamp(min(began), UTC), datetime.fromtimestamp(max(ended), UTC)
 
 
 def _show_changed_inputs(results: Path, local: _LocalRecords, known: _Known) -> None:

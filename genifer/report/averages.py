@@ -12,23 +12,22 @@ from matplotlib.ticker import PercentFormatter
 from genifer.config import PlotSettings
 from genifer.evaluation.comparison import Group
 from genifer.evaluation.tables import average_incremental_accuracy
-from genifer.report.plots import method_colors, set_style, wrapped
+from genifer.report.plots import wrapped
+from genifer.report.style import method_colors, set_style
 
 WIDTH, ROW_HEIGHT = 5.0, 0.25
 """Inches of the figure, and of one method."""
 
 
 def averages_figure(groups: Sequence[Group]) -> Figure:
-    """One panel per group, one row per method, in the order of the runs.
+    """One panel per group, one row per method, the best at the top.
 
     The dots are the seeds, whose number stands behind the method, and the bar is their mean. The average
     leaves the first task out.
     """
-    settings = PlotSettings()
+    settings = PlotSettings(medium="paper")
     set_style(settings)
-    plt.rcParams.update({"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8})
-    plt.rcParams.update({"xtick.labelsize": 8, "ytick.labelsize": 8})
-    plt.rcParams.update({"pdf.fonttype": 42, "svg.fonttype": "path"})  # both hold their fonts
+    plt.rcParams["svg.fonttype"] = "path"  # documents show it, also where the fonts are missing
     colors = method_colors(pd.concat([group.accuracy for group in groups])["method"], settings)
     rows = [group.accuracy["method"].nunique() for group in groups]
     figure, panels = plt.subplots(
@@ -42,7 +41,8 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
     )
     for axes, group in zip(panels[:, 0], groups, strict=True):
         per_seed = average_incremental_accuracy(group.accuracy)
-        methods = list(dict.fromkeys(per_seed["method"]))
+        means = per_seed.groupby("method", sort=False)["accuracy"].mean()
+        methods = list(means.sort_values(ascending=False, kind="stable").index)
         seeds = per_seed.groupby("method")["seed"].nunique()
         for row, method in enumerate(methods):
             values = per_seed[per_seed["method"] == method]["accuracy"]

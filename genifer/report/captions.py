@@ -200,13 +200,16 @@ class Captions:
 
     @property
     def worst_classes(self) -> list[str]:
-        """For each method the three classes that it forgets most; none where there is a single task."""
+        """For each method up to three classes that it forgets; none where there is a single task."""
         sentences = []
         for method, confusion in self._confusion.groupby("method", sort=False):
             worst = forgetting_of_classes(confusion).head(3)
+            if not worst.empty and worst["forgetting"].max() <= 0:
+                sentences.append(f"{escaped(method)}: no class lost accuracy.")
+                continue
             classes = ", ".join(
                 f"{escaped(row['class_name'])} (from {100 * row['best']:.0f} % to {100 * row['final']:.0f} %)"
-                for _, row in worst.iterrows()
+                for _, row in worst[worst["forgetting"] > 0].iterrows()
             )
             if classes:
                 sentences.append(f"{escaped(method)}: {classes}.")

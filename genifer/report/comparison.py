@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
 from genifer.evaluation import METRIC_NAMES
 from genifer.evaluation.comparison import Group, compare, groups_of, read_run
-from genifer.evaluation.tables import incremental_accuracy, with_deviation, write_table
+from genifer.evaluation.tables import with_deviation, write_table
 from genifer.report.averages import averages_figure
-from genifer.report.plots import legend_below, method_colors, set_style, wrapped
-from genifer.report.plots.accuracy import MARKERS
+from genifer.report.plots import legend_below, wrapped
+from genifer.report.plots.accuracy import draw_accuracy, top_of
+from genifer.report.style import COLUMN, PAGE, method_colors, method_markers, save, set_style
 from genifer.runtime.files import atomic_write
 
-# It lists every glyph that it puts into a PDF file.
-logging.getLogger("fontTools").setLevel(logging.WARNING)
+PAPER = PlotSettings(medium="paper")
+
+FORMATS = ("pdf", "svg")
 
 SIZE_NAMES = {"minutes": "minutes", "stored_mb": "stored MB"}
 """The sizes that the tables show, and how they head their columns."""
-
-COLUMN, PAGE = 3.3, 6.9
-"""Widths of a column and of a page of a paper in inches."""
 
 
 def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apart: bool = False) -> str:
@@ -56,19 +52,9 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apar
     for suffix, text in (("md", markdown), ("tex", latex)):
         with atomic_write(output / f"comparison.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
-    _save(_figure(groups), output / "comparison")
-    _save(averages_figure(groups), output / "averages")
+    for name, figure in (("comparison", _figure(groups)), ("averages", averages_figure(groups))):
+        save(figure, output / name, PAPER, FORMATS)
     return markdown
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as PDF and SVG, and close it."""
-    for suffix in ("pdf", "svg"):
-        with atomic_write(path.with_name(f"{path.name}.{suffix}")) as temporary:
-            figure.savefig(
-                temporary, format=suffix, metadata={"CreationDate" if suffix == "pdf" else "Date": None}
-            )
-    plt.close(figure)
 
 
 def comparison_rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
@@ -139,14 +125,10 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
 
 def _figure(groups: Sequence[Group]) -> Figure:
     """Accuracy as classes are learned, one panel per group; numbers of seeds are in the legend."""
-    settings = PlotSettings()
-    set_style(settings)
-    plt.rcParams.update({"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7})
-    plt.rcParams.update({"xtick.labelsize": 7, "ytick.labelsize": 7, "lines.markersize": 4})
-    plt.rcParams.update({"pdf.fonttype": 42, "svg.fonttype": "path"})  # both hold their fonts
+    set_style(PAPER)
+    plt.rcParams["svg.fonttype"] = "path"  # documents show it, also where the fonts are missing
     accuracy = pd.concat([group.accuracy for group in groups])
-    colors = method_colors(accuracy["method"], settings)
-    markers = {method: MARKERS[index % len(MARKERS)] for index, method in enumerate(colors)}
+    colors, markers = method_colors(accuracy["method"], PAPER), method_markers(accuracy["method"])
     columns = min(len(groups), 3)
     rows = -(-len(groups) // columns)
     figure, grid = plt.subplots(
@@ -157,25 +139,11 @@ def _figure(groups: Sequence[Group]) -> Figure:
         sharey=True,
         layout="constrained",
     )
+    top = top_of(accuracy)
     for axes, group in zip(grid.flat, groups, strict=False):
-        steps = incremental_accuracy(group.accuracy)
-        sns.lineplot(
-            steps,
-            x="classes_seen",
-            y="accuracy",
-            hue="method",
-            style="method",
-            markers=markers,
-            dashes=False,
-            palette=colors,
-            errorbar="sd",
-            legend=False,
-            ax=axes,
-        )
+        draw_accuracy(axes, group.accuracy, colors, markers, top)
         title = wrapped(group.title, figure.get_figwidth() / columns)
-        axes.set(title=title, xlabel="classes so far", ylabel="accuracy", ylim=(0, 1.02))
-        axes.set_xticks(sorted(steps["classes_seen"].unique()))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        axes.set(title=title, xlabel="classes so far")
     for axes in grid.flat[len(groups) :]:
         axes.set_axis_off()
     grid[0, 0].set_ylabel("accuracy (%)")

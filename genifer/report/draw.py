@@ -20,6 +20,7 @@ def draw(
     results: Path,
     data: Sequence[Path],
     published: Sequence[Published] = (),
+    scenario: str = "",
 ) -> None:
     """Draw plots from the tables of a run.
 
@@ -28,6 +29,7 @@ def draw(
         results: the run's folder.
         data: prepared test images of all tasks in order, for ``forgetting``.
         published: the figures that fit the run, for ``published``.
+        scenario: data set and tasks, for the titles.
 
     Raises:
         GeniferError: a table is missing or damaged, or there is nothing to draw.
@@ -42,7 +44,7 @@ def draw(
         case "accuracy":
             from genifer.report.plots.accuracy import plot_accuracy
 
-            plot_accuracy(settings, table("accuracy"), table("confusion"), output)
+            plot_accuracy(settings, table("accuracy"), table("confusion"), output, scenario)
         case "published":
             from genifer.report.plots.published import plot_published
 
@@ -52,11 +54,11 @@ def draw(
                     "test accuracies for its data.dataset and scenario.tasks "
                     "(docs/published.csv is an example)"
                 )
-            plot_published(settings, published, table("accuracy"), output)
+            plot_published(settings, published, table("accuracy"), output, scenario)
         case "forgetting":
             from genifer.report.plots.forgetting import plot_forgetting
 
-            plot_forgetting(settings, table("accuracy"), table("confusion"), data, output)
+            plot_forgetting(settings, table("accuracy"), table("confusion"), data, output, scenario)
         case "replay":
             from genifer.report.plots.replay import plot_replay_quality
 
@@ -69,5 +71,5 @@ def draw(
             from genifer.report.plots.budget import plot_budget
             from genifer.report.plots.costs import plot_costs
 
-            plot_costs(settings, table("costs"), output)
-            plot_budget(settings, table("budget"), table("accuracy"), output)
+            plot_costs(settings, table("costs"), table("budget"), output)
+            plot_budget(settings, table("budget"), table("accuracy"), output, scenario)

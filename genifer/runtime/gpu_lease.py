@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from genifer.errors import GeniferError
 from genifer.runtime.gpus import VISIBLE, Gpu, listed_gpus, visible_gpus
 from genifer.runtime.processes import is_one_of_several
+from genifer.runtime.usage import leave_out
 
 if TYPE_CHECKING:
     from genifer.config import RuntimeSettings
@@ -39,20 +40,22 @@ SECONDS_UNTIL_MESSAGE = 5.0
 def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[tuple[int, ...]]:
     """Context manager: wait for ``count`` GPUs with fewer trainings than allowed, and lease them.
 
-    Enter it before PyTorch is imported, because CUDA reads ``CUDA_VISIBLE_DEVICES`` only once. It has no
-    effect with ``runtime.device: cpu``, if no GPU is found, and in one of several processes of a training,
-    whose GPUs are leased by the process that started it. It gives the descriptors that hold the lease, for
-    child processes that share it.
+    The waiting time does not count as the job's time. Enter it before PyTorch is imported, because CUDA reads
+    ``CUDA_VISIBLE_DEVICES`` only once. It has no effect with ``runtime.device: cpu``, if no GPU is found, and
+    in one of several processes of a training, whose GPUs are leased by the process that started it. It gives
+    the descriptors that hold the lease, for child processes that share it.
 
     Raises:
         GeniferError: no GPU works with ``runtime.device: cuda``, there are fewer than ``count``, a GPU has
             failed during the training, or `FOLDER` cannot be used.
     """
     without = runtime.device == "cpu" or is_one_of_several()
+    began = time.monotonic()
     lease = None if without else _wait_for_lease(runtime.device, runtime.jobs_per_gpu, count)
     if lease is None:
         yield ()
         return
+    leave_out(time.monotonic() - began)
     log.info("reserved %s", _named(lease.gpus))
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(gpu.uuid for gpu in lease.gpus)

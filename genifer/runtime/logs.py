@@ -18,6 +18,13 @@ Snakemake's logger plugin sets it, because it reports itself how jobs end."""
 OWN_LINE = "\r\x1b[2K"
 """Clears the line of a terminal in which another process shows the running jobs."""
 
+CHATTY = {
+    "fontTools": logging.WARNING,
+    "matplotlib": logging.WARNING,
+    "matplotlib.font_manager": logging.ERROR,
+}
+"""Minimum level of messages from packages that otherwise log their search for fonts and the like."""
+
 
 def log_to(path: Path | None) -> None:
     """Send log messages to stderr and, if a path is given, to a new file there.
@@ -47,6 +54,8 @@ def log_to(path: Path | None) -> None:
     logging.raiseExceptions = False
     level = logging.INFO if is_first() else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
+    for package, least in CHATTY.items():
+        logging.getLogger(package).setLevel(least)
 
 
 def logs_to_file() -> bool:

@@ -244,6 +244,11 @@ def largest(*numbers: int) -> list[int]:
     return together.tolist()
 
 
+def in_own_place(number: int) -> list[int]:
+    """Return a list with this number at this process's index, from which `largest` collects all numbers."""
+    return [number if rank == _rank else 0 for rank in range(_size)]
+
+
 @contextmanager
 def _peers_needed() -> Iterator[None]:
     """Context manager: turn errors of communication into one that says that another process has ended."""

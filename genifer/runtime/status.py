@@ -3,8 +3,9 @@
 ``status.json`` is an object with
 
 * ``job, seed, task, state`` (running, done, interrupted or failed) and ``message`` (why it failed);
-* ``steps, done, speed`` (steps a second, of late), ``scalars`` (the last row of metrics.csv), ``seconds``
-  (of training, in all attempts), ``began`` and ``updated`` (UTC);
+* ``steps, done, speed`` (steps per second, recently), ``scalars`` (the last row of metrics.csv);
+* ``seconds, cpu_seconds, memory_mb`` (`genifer.runtime.usage`; of a training that was resumed, in all
+  attempts), ``began`` and ``updated`` (UTC);
 * ``host, pid, device, machine, precision, threads, gpu_memory_mb`` (peak), ``gpu_memory_total_mb``, and the
   versions ``genifer, torch, python``.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genifer import __version__
+from genifer.runtime.usage import MIB, Usage, usage
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +37,6 @@ STATUS = "status.json"
 SECONDS_BETWEEN_WRITES = 2.0
 REMEMBERED = 15
 """Writes over which speed is measured."""
-
-MIB = 2**20
 
 
 class Status:
@@ -63,17 +63,22 @@ class Status:
         self.path = folder / STATUS
         self.device = device
         self.content: dict[str, Any] = {**about, "state": "running", "message": None, "steps": steps}
-        self.content |= {"done": 0, "speed": None, "scalars": {}, "seconds": 0.0, "began": _now()}
+        self.content |= {"done": 0, "speed": None, "scalars": {}, "began": _now()}
         self.content |= {"host": socket.gethostname(), "pid": os.getpid()}
-        self.seconds_before = 0.0
+        self.before = Usage()
+        self.others = Usage()
+        """What the other processes of the training have used."""
         self.marks: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         self.writes = writes
 
-    def begin(self, done: int) -> None:
-        """Begin, after steps that were done before."""
-        if done:
-            self.seconds_before = float(read_status(self.path).get("seconds") or 0.0)
-        self.began = time.monotonic()
+    def begin(self, done: int, resumes: bool) -> None:
+        """Begin, after steps that were done before.
+
+        Args:
+            resumes: whether this is another attempt at the training whose status the file has.
+        """
+        if resumes:
+            self.before = Usage.of_status(read_status(self.path))
         self._write(done)
 
     def update(self, done: int) -> None:
@@ -96,19 +101,29 @@ class Status:
             self.content["speed"] = round((done_last - done_first) / max(last - first, 1e-9), 4)
         self.content |= {
             "done": done,
-            "seconds": round(self.seconds_before + now - self.began, 3),
+            **usage().beside(self.others).after(self.before).rounded(),
             "updated": _now(),
-            "gpu_memory_mb": None,
+            "gpu_memory_mb": gpu_memory_mb(self.device),
         }
-        if self.device.type == "cuda":
-            import torch
-
-            self.content["gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.device) // MIB
         if self.writes:
             self.writes = write_status(self.path, self.content)
 
 
-def machine_of(device: torch.device, precision: str) -> dict[str, Any]:
+def record_job(folder: Path, job: str, device: torch.device, precision: str | None = None) -> None:
+    """Write the status of a job that trains nothing, at its end."""
+    about = {"job": job, "state": "done", **usage().rounded(), "updated": _now()}
+    memory = {"gpu_memory_mb": gpu_memory_mb(device)}
+    write_status(folder / STATUS, about | memory | machine_of(device, precision))
+
+
+def gpu_memory_mb(device: torch.device) -> int | None:
+    """Peak of the GPU's memory that this process has used, in MiB."""
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) // MIB if device.type == "cuda" else None
+
+
+def machine_of(device: torch.device, precision: str | None) -> dict[str, Any]:
     """The machine that a job runs on, and the versions that it runs with."""
     import torch
 

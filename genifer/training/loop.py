@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from genifer.runtime import parallel
 from genifer.runtime.progress import Progress
 from genifer.runtime.status import Status, machine_of
 from genifer.runtime.tracking import Tracked, Trackers
+from genifer.runtime.usage import Usage, usage
 from genifer.training.metrics import Metrics
 from genifer.training.resume import (
     RESUME_FOLDER,
@@ -90,7 +91,7 @@ class Loop:
         self.listening.__enter__()
         self.clock.reset()
         self.progress.start(self.done)
-        self.status.begin(self.done)
+        self.status.begin(self.done, resumes=found is not None)
         return self
 
     def __exit__(
@@ -144,7 +145,10 @@ class Loop:
 
     def _save_or_stop(self, done: int, count: int, title: str) -> None:
         """After a step, write the state if it is due, and stop if any process was asked to."""
-        stop, due = parallel.largest(self.stop.signal or 0, parallel.is_first() and self.clock.due())
+        stop, due, *used = parallel.largest(
+            self.stop.signal or 0, parallel.is_first() and self.clock.due(), *_used_by_each_process()
+        )
+        self.status.others = _used_by_others(used)
         if stop:
             self.stop.signal = signal.Signals(stop)
         if stop or (due and done < count):
@@ -245,6 +249,20 @@ class _Counter:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.done = state["done"]
+
+
+def _used_by_each_process() -> list[int]:
+    """Return CPU time (ms) and peak memory (MiB) of this process, as lists for `parallel.in_own_place`."""
+    if parallel.size() == 1:
+        return []
+    used = usage()
+    return [*parallel.in_own_place(int(1000 * used.cpu_seconds)), *parallel.in_own_place(int(used.memory_mb))]
+
+
+def _used_by_others(used: Sequence[int]) -> Usage:
+    """Return the total usage of all processes except the first, from the lists of all processes."""
+    n = len(used) // 2
+    return Usage(cpu_seconds=sum(used[1:n]) / 1000, memory_mb=sum(used[n + 1 :]))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Costs of jobs, from what Snakemake and the trainings have written."""
+"""Costs of jobs, from what the jobs have written; of jobs of earlier versions, from what Snakemake has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ def costs(tmp_path: Path) -> pd.DataFrame:
     data = tmp_path / "data"
     for folder in (data, seed / GAN, seed / EVALUATION):
         folder.mkdir(parents=True)
-    (data / "prepare_data.benchmark.tsv").write_text(HEADER + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\t-\n")
+    recorded = {
+        "seconds": 0.4,
+        "cpu_seconds": 0.3,
+        "memory_mb": 100.0,
+        "updated": "2026-11-01T00:00:00+00:00",
+    }
+    (data / "status.json").write_text(json.dumps(recorded))
+    (data / "prepare_data.benchmark.tsv").write_text(HEADER + "9\t0:00:09\t999\t-\t-\t-\t-\t-\t-\t5\n")
     (seed / GAN / "benchmark.tsv").write_text(HEADER + "20.5\t0:00:20\t2048.0\t-\t-\t-\t-\t-\t90\t18.25\n")
     status = {"seconds": 100.25, "device": "cuda", "machine": "A card", "gpu_memory_mb": 7000, "threads": 4}
     (seed / GAN / "status.json").write_text(json.dumps(status))
@@ -43,20 +50,24 @@ def costs(tmp_path: Path) -> pd.DataFrame:
         "whole": {"series": "a", "gan_steps": 5, "places": [GAN, EVALUATION], "images": [], **files},
         "without its time": {"series": "b", "gan_steps": 0, "places": [NOTHING], "images": [], **files},
     }
-    tabulate_costs(tmp_path, [LARGE], [NOTHING, GAN, EVALUATION], variants)
+    tabulate_costs(tmp_path, [LARGE], {"data": None}, [NOTHING, GAN, EVALUATION], variants)
     return read_table(tmp_path / "costs.csv", COST_COLUMNS)
 
 
 def test_costs_of_jobs(costs: pd.DataFrame) -> None:
-    """The seconds of all attempts of a training count; a job of which nothing is known has no row."""
-    assert list(costs.columns) == COST_COLUMNS
+    """What the job has recorded counts; else Snakemake's figures, without its CPU time; else there is no row."""
+    assert list(costs.columns) == ["run", *COST_COLUMNS]
     assert costs["job"].tolist() == ["prepare_data", "train_gan", "evaluate"]
     assert costs["seconds"].tolist() == [0.4, 100.25, 2.0]
     assert costs["device"].tolist() == ["cpu", "cuda", "cpu"]
-    assert pd.isna(costs["method"].iloc[0])
+    of_data = costs.iloc[0]
+    assert (of_data["cpu_seconds"], of_data["memory_mb"]) == (0.3, 100)
+    assert of_data["ended"] == "2026-11-01T00:00:00+00:00"
+    assert of_data[["group", "seed", "task"]].isna().all()
     of_gan = costs.iloc[1]
-    assert (of_gan["seed"], of_gan["task"], of_gan["method"]) == (LARGE, 2, "genifer+gan.ada.mode=none")
-    assert (of_gan["memory_mb"], of_gan["cpu_seconds"], of_gan["gpu_memory_mb"]) == (2048, 18.25, 7000)
+    assert (of_gan["seed"], of_gan["task"], of_gan["group"]) == (LARGE, 2, "genifer+gan.ada.mode=none")
+    assert (of_gan["memory_mb"], of_gan["gpu_memory_mb"]) == (2048, 7000)
+    assert costs["cpu_seconds"].isna().tolist() == [False, True, True]
     by_job = cost_by_job(costs)
     assert by_job["label"].tolist() == ["prepare_data", "train_gan, task 2", "evaluate"]
     assert by_job["memory_mb"].tolist()[1:] == [2048, 512]
@@ -182,9 +193,22 @@ def test_costs_are_summed_over_seeds(tmp_path: Path) -> None:
     assert over_tasks["seconds"].sum() == costs["seconds"].sum()
 
 
+def test_data_of_each_seed(tmp_path: Path) -> None:
+    """Where each seed has a class order of its own, each has prepared data of its own, and a row."""
+    layout = made_up_run(tmp_path, scenario={"tasks": [2, 1], "class_order": "seed"}, seeds=[3, 5])
+    for seed in (3, 5):
+        folder = Path(layout.data_folder(seed))
+        folder.mkdir(parents=True)
+        (folder / "status.json").write_text(json.dumps({"seconds": seed, "cpu_seconds": 1}))
+    assert tabulate(layout) == 0
+    costs = read_table(Path(layout.table("costs")), COST_COLUMNS)
+    of_data = costs[costs["job"] == "prepare_data"]
+    assert of_data["seed"].tolist() == of_data["seconds"].tolist() == [3, 5]
+
+
 def test_a_benchmark_that_cannot_be_read(tmp_path: Path) -> None:
     folder = tmp_path / "jobs" / "seed_0" / EVALUATION
     folder.mkdir(parents=True)
     (folder / "benchmark.tsv").write_text("")
     with pytest.raises(GeniferError, match=r"benchmark.tsv: cannot be read"):
-        tabulate_costs(tmp_path, [0], [EVALUATION], {})
+        tabulate_costs(tmp_path, [0], {}, [EVALUATION], {})

@@ -121,7 +121,7 @@ def write_evaluation(results: Path, seed: int, place: str, rows: list[list[objec
     folder = results / "jobs" / f"seed_{seed}" / place
     folder.mkdir(parents=True)
     pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / "accuracy.csv", index=False)
-    pair = ["ignored", seed, 1, 0, 0, "007", 1, 5]
+    pair = ["ignored", seed, 1, 0, 0, "007", 1, "08", 5]
     pd.DataFrame([pair], columns=CONFUSION_COLUMNS).to_csv(folder / "confusion.csv", index=False)
 
 
@@ -138,7 +138,8 @@ def test_a_shared_evaluation_appears_under_each_label(tmp_path: Path) -> None:
     }
     tabulate(tmp_path, [10, 9], variants)
     table = read_table(tmp_path / "accuracy.csv", COLUMNS)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == ["run", *COLUMNS]
+    assert set(table["run"]) == {tmp_path.name}
     columns = [table[name] for name in ("method", "seed", "after_task", "eval_task", "n_correct")]
     assert list(zip(*columns, strict=True)) == [
         (label, seed, *rest)
@@ -149,8 +150,9 @@ def test_a_shared_evaluation_appears_under_each_label(tmp_path: Path) -> None:
     confusion = read_table(tmp_path / "confusion.csv", CONFUSION_COLUMNS)
     assert confusion["method"].tolist() == ["none"] * 4 + ["finetune"] * 4
     assert set(confusion["class_name"]) == {"007"}
+    assert set(confusion["predicted_name"]) == {"08"}
     summary = read_table(tmp_path / "summary.csv", SUMMARY_COLUMNS)
-    assert list(summary.columns) == SUMMARY_COLUMNS
+    assert list(summary.columns) == ["run", *SUMMARY_COLUMNS]
     assert summary["method"].tolist() == ["none", "finetune"]
     assert summary["old_images"].tolist() == ["all", "none"]
     metrics = json.loads((tmp_path / "metrics" / "finetune.json").read_text())
@@ -207,7 +209,10 @@ def test_all_trainings_in_one_table(tmp_path: Path) -> None:
     write_metrics(tmp_path, "b/task_2/train_b", "job,seed,task,step\n")
     shared = "shared/task_0/pretrain_gan"
     tabulate_training(tmp_path, [4], {"one": [shared, "a/task_2/train_a"], "2": [shared, "b/task_2/train_b"]})
-    assert (tmp_path / "training.csv").read_text().splitlines() == [
+    lines = (tmp_path / "training.csv").read_text().splitlines()
+    assert lines[0].startswith("run,")
+    assert {line.split(",")[0] for line in lines[1:]} == {tmp_path.name}
+    assert [line.split(",", 1)[1] for line in lines] == [
         "method,job,seed,task,step,scalar,value",
         "one,pretrain_gan,4,0,1,loss,0.5",
         "one,pretrain_gan,4,0,2,loss,0.75",
@@ -231,7 +236,7 @@ def test_replay_of_each_label(tmp_path: Path) -> None:
         seeds=[0, 1],
     )
     replay = read_table(Path(layout.table("replay")), REPLAY_COLUMNS)
-    assert list(replay.columns) == REPLAY_COLUMNS
+    assert list(replay.columns) == ["run", *REPLAY_COLUMNS]
     rows = replay.groupby(["method", "seed", "after_task"], sort=False).size().to_dict()
     assert rows == {
         (label, seed, task): classes
@@ -295,7 +300,7 @@ def test_names_stay_text(tmp_path: Path) -> None:
 def test_forgetting_class_by_class(tmp_path: Path) -> None:
     """Best before the last task, less the end; the last task's classes are left out; worst first."""
     rows = [
-        ["genifer", seed, after, task, label, name, predicted, count]
+        ["genifer", seed, after, task, label, name, predicted, "cat", count]
         for seed in (0, 1)
         for after, task, label, name, predicted, count in [
             (0, 0, 0, "cat", 0, 8), (0, 0, 0, "cat", 1, 2), (0, 0, 1, "1e3", 1, 10),
@@ -325,7 +330,7 @@ def test_classes_are_known_by_name_where_each_seed_has_an_order() -> None:
             for label, name in enumerate(order[: after + 1]):
                 correct = right.get((name, seed), (9, 9))[after - 1]
                 for predicted, n in ((label, correct), ((label + 1) % 3, 10 - correct)):
-                    rows.append(["genifer", seed, after, label, label, name, predicted, n])
+                    rows.append(["genifer", seed, after, label, label, name, predicted, order[predicted], n])
     confusion = pd.DataFrame(rows, columns=CONFUSION_COLUMNS)
     assert not has_one_order(confusion)
     assert has_one_order(confusion[confusion["seed"] == 1])
@@ -343,4 +348,4 @@ def test_accuracies_say_that_the_order_is_drawn(tmp_path: Path) -> None:
     made_up_run(tmp_path, run="drawn", scenario={"tasks": [2, 1], "class_order": "seed"}, methods=["lwf"])
     made_up_run(tmp_path, run="one", scenario={"tasks": [2, 1]}, methods=["lwf"])
     assert set(pd.read_csv(tmp_path / "drawn" / "accuracy.csv")["class_order"]) == {"seed"}
-    assert list(pd.read_csv(tmp_path / "one" / "accuracy.csv").columns) == COLUMNS
+    assert list(pd.read_csv(tmp_path / "one" / "accuracy.csv").columns) == ["run", *COLUMNS]

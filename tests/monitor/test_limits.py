@@ -85,6 +85,7 @@ def test_doctor_writes_them_and_snakemake_reads_them(tmp_path: Path) -> None:
             [
                 "snakemake",
                 "--dry-run",
+                "--verbose",
                 "--snakefile",
                 f"workflow/{snakefile}",
                 *profiles,

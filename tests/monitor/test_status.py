@@ -15,14 +15,14 @@ from support.commands import TINY, merged
 from support.in_process import genifer
 
 from genifer.training.classifier import ClassifierTraining
+from genifer.training.loop import Loop
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    (folder / "run.yaml").write_text(
-        yaml.safe_dump(merged(TINY, {"runtime": {"device": "cpu", "trackers": []}}))
-    )
+    changes = {"runtime": {"device": "cpu", "trackers": []}, "abd": {"steps": 3}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(merged(TINY, changes)))
     assert genifer("prepare-data", "--config", folder / "run.yaml", "--output", folder / "data") == 0
     return folder
 
@@ -42,6 +42,8 @@ def test_a_training_says_where_it_stood(prepared: Path, tmp_path: Path) -> None:
     assert (status["job"], status["seed"], status["task"]) == ("pretrain_classifier", 0, 0)
     assert (status["state"], status["steps"], status["done"]) == ("done", 20, 20)
     assert 0 < status["seconds"] < 60
+    assert 0 < status["cpu_seconds"] < 120
+    assert status["memory_mb"] > 100
     assert set(status["scalars"]) == {"loss", "accuracy"}
     assert (status["device"], status["precision"]) == ("cpu", "fp32")
     assert status["machine"]
@@ -65,12 +67,43 @@ def test_an_interrupted_training_counts_on(
     status = status_of(tmp_path)
     assert (status["state"], status["done"]) == ("interrupted", 8)
     assert "stopped by SIGTERM" in status["message"]
-    (tmp_path / "status.json").write_text(json.dumps(status | {"seconds": 1000.0}))
+    earlier = {"seconds": 1000.0, "cpu_seconds": 2000.0, "memory_mb": 10.0**6}
+    (tmp_path / "status.json").write_text(json.dumps(status | earlier))
     assert train(prepared, tmp_path) == 0
-    assert 1000 < status_of(tmp_path)["seconds"] < 1060
+    both = status_of(tmp_path)
+    assert 1000 < both["seconds"] < 1060
+    assert 2000 < both["cpu_seconds"] < 2120
+    assert both["memory_mb"] == 10**6
     # A training that begins anew counts from nothing.
     assert train(prepared, tmp_path) == 0
     assert status_of(tmp_path)["seconds"] < 60
+
+
+def test_an_interrupted_preparation_counts_on(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it was interrupted before its first step."""
+    assert train(prepared, tmp_path / "first") == 0
+    data, classifier = (
+        prepared / "data" / "task_1_train.safetensors",
+        tmp_path / "first" / "classifier.safetensors",
+    )
+    command = ["train", "abd", "--config", prepared / "run.yaml", "--old-classifier", classifier]
+    command += ["--output", tmp_path / "abd", data]
+    save_or_stop = Loop._save_or_stop
+
+    def stops(self: Loop, *arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save_or_stop(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_save_or_stop", stops)
+        assert genifer(*command) == 75
+    status = status_of(tmp_path / "abd")
+    assert (status["state"], status["done"]) == ("interrupted", 0)
+    (tmp_path / "abd" / "status.json").write_text(json.dumps(status | {"cpu_seconds": 2000.0}))
+    assert genifer(*command) == 0
+    assert 2000 < status_of(tmp_path / "abd")["cpu_seconds"] < 2120
 
 
 def test_a_failed_training_says_why(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,15 @@ def test_captions_of_a_single_task_and_of_the_defaults(tmp_path: Path) -> None:
     assert Captions(paper).settings_that_differ == []
 
 
+def test_a_method_that_forgets_nothing(tmp_path: Path) -> None:
+    layout = made_up_run(tmp_path, methods=["finetune"], scenario={"tasks": [3, 2]})
+    path = Path(layout.table("confusion"))
+    table = pd.read_csv(path)
+    assert "(from " in rendered(layout, "forgotten_classes")
+    table.assign(predicted=table["label"]).to_csv(path, index=False)
+    assert "finetune: no class lost accuracy." in rendered(layout, "forgotten_classes")
+
+
 def test_captions_of_an_order_per_seed(tmp_path: Path) -> None:
     scenario = {"tasks": [3, 2, 1], "class_order": "seed"}
     layout = made_up_run(tmp_path, methods=["finetune"], scenario=scenario, seeds=[3, 4])
@@ -182,7 +191,7 @@ def test_phrases() -> None:
     assert listed(["a", "b"]) == "a and b"
 
 
-GROUPS = {"Accuracy", "Forgetting", "Replay", "Run", "Training"}
+GROUPS = {"Accuracy", "Forgetting", "Replay", "Run", "Sample grids", "Training"}
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +218,7 @@ def test_every_plot_and_table_is_there_with_a_caption(page: str, recorded: Path)
     made = recorded / "results" / "quickstart"
     shown = {Path(path).relative_to("results/quickstart") for path in results}
     there = {path.relative_to(made) for folder in ("plots", "tables") for path in (made / folder).iterdir()}
-    assert shown == {path for path in there if path.suffix != ".svg"}
+    assert shown == {path for path in there if path.suffix not in (".svg", ".pdf")}
     assert set(embedded(page, "categories")) == GROUPS
     for path, entry in results.items():
         kind, content = entry["data_uri"].split(",", 1)

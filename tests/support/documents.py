@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from support.commands import ROOT
 
@@ -24,10 +29,11 @@ TOOLS = (
     "pytest",
     "tensorboard",
     "mlflow",
+    "wandb",
     ".ci/run",
 )
 
-NAMES = ("genifer", "dvc", "make", "pip", "conda", "git", "pytest", "tensorboard", "mlflow")
+NAMES = ("genifer", "dvc", "make", "pip", "conda", "git", "pytest", "tensorboard", "mlflow", "wandb")
 """On their own in the prose these are names of tools, not commands."""
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -57,13 +63,18 @@ class Document:
 
 
 @cache
+def markdown_files() -> list[Path]:
+    """All Markdown files of the repository."""
+    paths = [*ROOT.glob("*.md"), ROOT / "results" / "README.md"]
+    for folder in ("docs", "benchmarks", "config", "genifer", "tests", "workflow"):
+        paths += (ROOT / folder).rglob("*.md")
+    return sorted(paths)
+
+
+@cache
 def documents() -> list[Document]:
     """All Markdown files except the changelog, which may mention commands that no longer exist."""
-    paths = [*ROOT.glob("*.md"), *(ROOT / "tests" / "reference").rglob("*.md")]
-    for folder in ("docs", "benchmarks", "config"):
-        paths += (ROOT / folder).rglob("*.md")
-    paths.append(ROOT / "results" / "README.md")
-    return [read(path) for path in sorted(paths) if path.name != "CHANGELOG.md"]
+    return [read(path) for path in markdown_files() if path.name != "CHANGELOG.md"]
 
 
 def read(path: Path) -> Document:
@@ -120,13 +131,26 @@ def written_files(document: Document) -> dict[str, str]:
     return {name[1]: name.string for name in blocks if name}
 
 
-def anchors(document: Document) -> set[str]:
-    """The anchors of the headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", document.prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+def anchors(path: Path) -> set[str]:
+    """The anchors of the headings of a Markdown file, as GitHub makes them: the second of a name ends in -1."""
+    tokens = parsed(path)
+    found: set[str] = set()
+    for opening, heading in itertools.pairwise(tokens):
+        if opening.type == "heading_open":
+            text = "".join(child.content for child in heading.children or [])
+            anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+            numbered = (f"{anchor}-{number}" for number in itertools.count(1))
+            found.add(anchor if anchor not in found else next(name for name in numbered if name not in found))
+    return found
 
 
-def links(document: Document) -> list[str]:
-    """Targets of links and pictures that are in the repository."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", document.prose)
-    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+def links(path: Path) -> list[str]:
+    """Targets of the links and pictures of a Markdown file that are in the repository."""
+    inline = (child for token in parsed(path) for child in token.children or [])
+    targets = (child.attrs.get("href") or child.attrs.get("src") for child in inline)
+    return [unquote(str(target)) for target in targets if target and not re.match(r"[a-z]+:", str(target))]
+
+
+@cache
+def parsed(path: Path) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(path.read_text())

@@ -204,7 +204,7 @@ def _tabulate(folder: Path, _: RunSettings) -> Fingerprint:
     accuracy = pd.DataFrame(rows, columns=columns)
     accuracy["accuracy"] = accuracy["n_correct"] / accuracy["n_test"]
     confusion = pd.DataFrame(
-        [["a", seed, 1, 0, 0, "a", predicted, 3 + predicted] for seed in (0, 1) for predicted in (0, 1)],
+        [["a", seed, 1, 0, 0, "a", predicted, "b", 3 + predicted] for seed in (0, 1) for predicted in (0, 1)],
         columns=CONFUSION_COLUMNS,
     )
     for seed in (0, 1):

@@ -15,8 +15,11 @@ import pytest
 import torch
 
 from genifer import cli
+from genifer.runtime import usage
 
 SECONDS = 60
+
+usage.begin()  # so that commands count from their own start, not from that of pytest
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from genifer.runtime.tensors import save_tensors
 
 SIZE = 8
 IMAGES_PER_CLASS = 10
-BENCHMARK = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 STATUS = {"device": "cpu", "machine": "A machine", "precision": "fp32", "threads": 4, "genifer": "1"}
 
 CLASSIFIER_SCALARS = ("loss", "accuracy", "distillation")
@@ -79,9 +78,9 @@ def _write_job(job: PlannedJob, layout: Layout) -> None:
     folder = Path(job.folder)
     folder.mkdir(parents=True)
     seconds = 10 * (job.task + 1) * (5 if "train" in job.name else 1)
-    (folder / "benchmark.tsv").write_text(BENCHMARK + f"{seconds}\t0\t512\t-\t-\t-\t-\t-\t90\t{seconds}\n")
+    used = {"seconds": seconds, "cpu_seconds": 2 * seconds, "memory_mb": 512}
+    (folder / "status.json").write_text(json.dumps(STATUS | used))
     if "metrics" in job.outputs:
-        (folder / "status.json").write_text(json.dumps(STATUS | {"seconds": seconds}))
         _write(folder / "metrics.csv", *_metrics(job))
     elif job.name == "evaluate":
         _write(folder / "accuracy.csv", COLUMNS, _accuracy(job, layout))
@@ -135,7 +134,8 @@ def _confusion(job: PlannedJob, layout: Layout) -> Iterable[Sequence[object]]:
             other = other if other != label else max(label - 1, 0)
             for predicted, count in ((label, correct), (other, IMAGES_PER_CLASS - correct)):
                 if count and (predicted != label or count == correct):
-                    yield [*about, predicted, count]
+                    name = class_name(class_of(layout, job.seed, predicted))
+                    yield [*about, predicted, name, count]
 
 
 def _replay(job: PlannedJob, layout: Layout) -> Iterable[Sequence[object]]:

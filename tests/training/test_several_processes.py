@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -65,15 +66,23 @@ def stopped_and_resumed(chain: Chain, command: str, name: str, *inputs: str | Pa
     again = training(command, f"{name}_stopped", *inputs)
     process = start(again, chain.folder, OMP_NUM_THREADS="2")
     wait_for(has_begun(chain, f"{name}_stopped"), process)
-    for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children()]:
+    children = psutil.Process(process.pid).children()
+    memory = sum(child.memory_info().rss for child in children) / 2**20
+    cpu_seconds = sum(child.cpu_times().user + child.cpu_times().system for child in children)
+    for each in [psutil.Process(process.pid), *children]:
         each.send_signal(signal.SIGTERM)
     text = process.communicate()[0]
     assert process.returncode == 75, text
     assert text.count("stopped by SIGTERM after step") == 1
     assert "Traceback" not in text
+    used = json.loads((chain.folder / f"{name}_stopped" / "status.json").read_text())
+    assert used["memory_mb"] > memory - 2
+    assert used["cpu_seconds"] > cpu_seconds - 0.1
     code, text = run(chain, again)
     assert code == 0, text
     assert text.count("resumes after step") == 1
+    both = json.loads((chain.folder / f"{name}_stopped" / "status.json").read_text())
+    assert both["cpu_seconds"] > used["cpu_seconds"] + cpu_seconds / 2
     assert same_bytes(chain, f"{name}_stopped", name)
 
 

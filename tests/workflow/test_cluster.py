@@ -46,7 +46,7 @@ def test_every_training_asks_for_a_gpu(tmp_path: Path, snakefile: str) -> None:
         run_file.with_name("grid.yaml").write_text(yaml.safe_dump({"grid": "g", "axes": axes}))
         run_file = run_file.with_name("grid.yaml")
     done = call(
-        ["snakemake", "--dry-run", "--snakefile", f"workflow/{snakefile}", "--profile", "workflow/profiles/site",
+        ["snakemake", "-n", "--verbose", "--snakefile", f"workflow/{snakefile}", "--profile", "workflow/profiles/site",
          "--workflow-profile", "slurm", "--configfile", run_file],
         clone,
     )  # fmt: skip

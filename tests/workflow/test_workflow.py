@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +58,7 @@ def test_tables_and_plots(finished: Path) -> None:
     results = finished / "results" / "quickstart"
     accuracy = pd.read_csv(results / "accuracy.csv")
     assert list(accuracy.columns) == [
-        "method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy",
+        "run", "method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy",
     ]  # fmt: skip
     assert accuracy.groupby("method").size().to_dict() == {"genifer": 6, "finetune": 6, "joint": 6}
     first = accuracy[accuracy["after_task"] == 0]
@@ -70,14 +72,12 @@ def test_tables_and_plots(finished: Path) -> None:
         "backward_transfer",
         "intransigence",
     ]
-    assert list(summary.columns) == ["method", "n_seeds", "old_images"] + [
+    assert list(summary.columns) == ["run", "method", "n_seeds", "old_images"] + [
         f"{n}_{s}" for n in names for s in ("mean", "std")
     ]
     assert {path.stem for path in (results / "metrics").iterdir()} == {"genifer", "finetune", "joint"}
     plots = ["accuracy", "forgetting", "training_first_task", "costs", "budget"]
-    plots += [
-        f"{kind}_genifer" for kind in ("training_gan", "gan_training", "replay_agreement", "replay_frechet")
-    ]
+    plots += [f"{kind}_genifer" for kind in ("training_gan", "replay_agreement", "replay_frechet")]
     plots += [
         f"{kind}_{method}"
         for kind in ("accuracy_matrix", "confusion", "forgotten_classes", "training")
@@ -94,6 +94,7 @@ def test_tables_and_plots(finished: Path) -> None:
             assert min(image.size) > 80
             assert len(image.convert("RGB").getcolors(1 << 24)) > 10
         assert "</svg>" in (results / "plots" / f"{name}.svg").read_text()
+        assert (results / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     for training in ("shared/task_0/pretrain_gan", "genifer/task_1/train_gan", "joint/task_2/train_joint"):
         folder = results / "jobs" / "seed_0" / training
         names_there = {path.name for path in folder.iterdir()}
@@ -102,6 +103,45 @@ def test_tables_and_plots(finished: Path) -> None:
     assert "genifer" in call(["genifer", "summary", "quickstart"], finished).stdout
     watched = call(["genifer", "watch", "quickstart"], finished)
     assert watched.stdout == "quickstart: done, 9 of 9 trainings done\n", watched.stderr
+
+
+def test_every_table_names_the_run_and_what_it_is_of(finished: Path) -> None:
+    """So that tables of several runs can be joined: the task of the first task is 0 in all of them."""
+    tables = {path.stem: pd.read_csv(path) for path in (finished / "results" / "quickstart").glob("*.csv")}
+    assert len(tables) == 7
+    for name, table in tables.items():
+        assert table.columns[0] == "run"
+        assert set(table["run"]) == {"quickstart"}
+        assert ("group" if name == "costs" else "method") in table
+    confusion = tables["confusion"]
+    names = dict(zip(confusion["label"], confusion["class_name"], strict=True))
+    assert confusion["predicted"].map(names).tolist() == confusion["predicted_name"].tolist()
+    costs = tables["costs"]
+    jobs = costs[costs["job"] != "prepare_data"]
+    assert jobs[jobs["group"] == "shared"]["task"].eq(0).all()
+    assert jobs[["seed", "task"]].notna().all(axis=None)
+    measured = ["seconds", "cpu_seconds", "memory_mb", "ended", "machine", "genifer", "torch", "python"]
+    assert costs[measured].notna().all(axis=None)
+    assert costs["cpu_seconds"].gt(0).all()
+    assert costs["memory_mb"].gt(50).all()
+
+
+def test_how_it_was_made(finished: Path) -> None:
+    """The settings there give the same run; Snakemake was called twice, but the second time made nothing."""
+    made = json.loads((finished / "results" / "quickstart" / "provenance.json").read_text())
+    [invocation] = made["invocations"]
+    assert invocation["command"] == "snakemake --configfile config/quickstart.yaml"
+    assert invocation["succeeded"]
+    assert invocation["began"] <= invocation["ended"]
+    assert (invocation["jobs"]["train_genifer"], invocation["jobs"]["tabulate"]) == (2, 1)
+    assert invocation["source"] == {"commit": None}  # nothing was committed yet
+    environment = made["environments"][invocation["environment"]]
+    assert environment["packages"]["torch"] == version("torch")
+    assert environment["processor"]
+    again = call(["genifer", "settings", "--run", "quickstart"], finished)
+    assert again.returncode == 0, again.stderr
+    (finished / "again.yaml").write_text(again.stdout)
+    assert planned(finished, finished / "again.yaml") == set()
 
 
 def test_nothing_is_done_twice(finished: Path) -> None:
@@ -168,7 +208,7 @@ def test_trainings_on_a_cpu_run_side_by_side(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
     for device, gpus in (("cpu", 0), ("auto", 1)):
         run_file = write_run_file(clone, runtime={"device": device, "threads": 2})
-        done = call(["snakemake", "--dry-run", "--cores", "4", "--configfile", run_file], clone)
+        done = call(["snakemake", "-n", "--verbose", "--cores", "4", "--configfile", run_file], clone)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.splitlines()
         resources = [line for line in lines if "    resources:" in line and "gpu=" in line]

@@ -24,6 +24,7 @@ from genifer.errors import GeniferError
 from genifer.layout import Layout, table_path
 from genifer.monitor.start import check_elsewhere, missing_here, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
+from genifer.provenance.invocations import begin_invocation, end_invocation
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
 from genifer.runtime.packages import import_first_from
@@ -71,8 +72,9 @@ def captions():
 
 
 config["captions"] = captions
-# MLflow's experiment is the run, unless its own variable says otherwise.
+# MLflow's experiment and W&B's project are the run, unless their own variables say otherwise.
 os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", RUN.run)
+os.environ.setdefault("WANDB_PROJECT", RUN.run)
 
 
 wildcard_constraints:
@@ -133,7 +135,22 @@ def shown(picture, path):
 def drawn(pictures):
     """The files of plots, of which the report shows the PNG."""
     files = [(picture, *LAYOUT.plot(picture)) for picture in pictures]
-    return [path for picture, png, svg in files for path in (shown(picture, png), svg)]
+    return [
+        path
+        for picture, png, *others in files
+        for path in (shown(picture, png), *others)
+    ]
+
+
+def jobs_of_run(finished=False):
+    """Names of the rules of the jobs that make files of the run: planned, or finished."""
+    dag = workflow.dag
+    return [
+        job.rule.name
+        for job in dag.needrun_jobs(exclude_finished=False)
+        if (dag.finished(job) or not finished)
+        and any(f"{LAYOUT.results}/" in path for path in job.output)
+    ]
 
 
 def start_run():
@@ -144,10 +161,21 @@ def start_run():
         raise WorkflowError("The run was not started, for the reason above.")
     cores = workflow.global_resources["_cores"].value
     write_plan(LAYOUT, trainings_at_once(RUN, cores, gpus))
+    if jobs_of_run():
+        deployment = workflow.deployment_settings.deployment_method
+        begin_invocation(
+            Path(LAYOUT.results),
+            RUN,
+            sys.argv,
+            checkout=CHECKOUT if HAS_CODE else None,
+            deployment=[method.name.lower() for method in deployment],
+        )
 
 
 def end_run(succeeded):
     record(Path(LAYOUT.results))
+    if jobs_of_run():
+        end_invocation(Path(LAYOUT.results), jobs_of_run(finished=True), succeeded)
     end_plan(Path(LAYOUT.results), succeeded)
     if succeeded and Path(table_path(LAYOUT.results, "summary")).exists():
         from genifer.report.summary import summary_screen

@@ -16,8 +16,9 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 config["runs"] = list(GRID.runs)
-# MLflow's experiment is the grid, unless its own variable says otherwise.
+# MLflow's experiment and W&B's project are the grid, unless their own variables say otherwise.
 os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", GRID.name)
+os.environ.setdefault("WANDB_PROJECT", GRID.name)
 
 
 def shown(path):

@@ -84,6 +84,7 @@ rule plot_sample_grids:
             --settings {params.settings:q} \
             {params.checkpoints:q} \
             --nearest {input.nearest:q} \
+            --replay {input.replay:q} \
             --output {params.folder:q} \
             {input.data:q}
         """

@@ -1,31 +1,21 @@
-"""What the plots of a run have in common: style, colours, legends, files."""
+"""The plots of a run, and what they have in common: names, titles, legends and ticks."""
 
 from __future__ import annotations
 
-import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from scipy.optimize import isotonic_regression
 
-from genifer.config import PlotSettings
 from genifer.report.phrases import over_seeds
-from genifer.runtime.files import atomic_write
-
-# It remarks on every bar plot whose bars are numbered.
-logging.getLogger("matplotlib.category").setLevel(logging.WARNING)
-
-FORMATS = ("png", "svg")
 
 CLASSES_PER_BAND = 25
 """Columns of a plot with one column per class, before it continues in a band below."""
@@ -38,32 +28,12 @@ SHORT_NAME = 3
 
 MOST_LEGEND_COLUMNS = 6
 
-Color = tuple[float, float, float]
+LOG_FROM = 10
+"""Ratio of the largest to the smallest value from which on a scale is logarithmic."""
 
 
-def set_style(settings: PlotSettings) -> None:
-    """Set seaborn's style, and make equal data give equal SVG files whose text can be searched."""
-    sns.set_theme(context=settings.context, style=settings.style, palette=settings.palette)
-    plt.rcParams["svg.hashsalt"] = "genifer"
-    plt.rcParams["svg.fonttype"] = "none"
-    plt.rcParams["axes.titlesize"] = plt.rcParams["figure.titlesize"] = "medium"
-
-
-def method_colors(labels: Iterable[str], settings: PlotSettings) -> dict[str, Color]:
-    """Give each label a colour of its own: the palette's while it has enough, else evenly spaced hues.
-
-    Args:
-        labels: of the whole run in order, so that each has the same colour in every plot; repeats count once.
-    """
-    names = list(dict.fromkeys(labels))
-    palette = sns.color_palette(settings.palette)
-    colors = palette if len(names) <= len(palette) else sns.color_palette("husl", len(names))
-    return dict(zip(names, colors[: len(names)], strict=True))
-
-
-def task_colors(tasks: Sequence[int]) -> dict[int, Color]:
-    """Give each task a colour, from dark to light in their order."""
-    return dict(zip(tasks, sns.color_palette("flare_r", len(tasks)), strict=True))
+SPREAD, STEP = 0.4, 0.05
+"""Shares of the distance between two ticks: of all points of one tick at most, and of two of them."""
 
 
 def bands(n_classes: int) -> Iterator[range]:
@@ -103,6 +73,11 @@ def seeds_note(count: int) -> str:
     return over_seeds(count, "mean and standard deviation")
 
 
+def heading(what: str, scenario: str, seeds: int) -> str:
+    """Say what a plot of all methods shows, of which data set and tasks, and over how many seeds."""
+    return f"{what}: {scenario}\n({seeds_note(seeds)})" if scenario else f"{what}\n({seeds_note(seeds)})"
+
+
 def set_title(figure: Figure, text: str) -> None:
     """Give a figure a title, in lines that fit its width; the figure grows by its height."""
     title = wrapped(text, figure.get_figwidth())
@@ -112,7 +87,7 @@ def set_title(figure: Figure, text: str) -> None:
 
 def wrapped(text: str, inches: float) -> str:
     """Break the lines of a title so that each fits a width; labels may be long."""
-    characters = max(int(inches / _letter_width()), 10)
+    characters = max(int(inches / letter_width()), 10)
     return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
 
 
@@ -124,10 +99,11 @@ def line_height() -> float:
 def names_height(names: Iterable[str]) -> float:
     """Height in inches of what `name_columns` writes."""
     longest = max(map(len, map(short_name, names)))
-    return line_height() + (0.0 if longest <= SHORT_NAME else 0.87 * longest * _letter_width())
+    return line_height() + (0.0 if longest <= SHORT_NAME else 0.87 * longest * letter_width())
 
 
-def _letter_width() -> float:
+def letter_width() -> float:
+    """Width of an average letter in inches."""
     return 0.56 * float(plt.rcParams["font.size"]) / 72
 
 
@@ -142,19 +118,114 @@ def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
         legend.remove()
 
 
+def apart(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Move positions as little as possible so that none is nearer to the next than ``least``.
+
+    Args:
+        low, high: where they may lie; they may exceed ``high`` where there is no room.
+    """
+    order = np.argsort(wanted, kind="stable")
+    steps = least * np.arange(len(order))
+    room = max(high - low - (steps[-1] if len(steps) else 0), 0)
+    moved = np.clip(isotonic_regression(np.asarray(wanted)[order] - steps).x, low, low + room) + steps
+    positions = np.empty(len(order))
+    positions[order] = moved
+    return [float(position) for position in positions]
+
+
+def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[str, Any]) -> None:
+    """Write names to the right of the axes, each joined to the end of its line.
+
+    Args:
+        ends: x and y of each name's last point, in data coordinates.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # gives the axes their height
+    box = axes.get_window_extent()
+    size = float(plt.rcParams["legend.fontsize"])
+    low, high = axes.get_ylim()
+    wanted = [(y - low) / (high - low) for _, y in ends.values()]
+    least = 1.25 * size / 72 * figure.dpi / box.height
+    for (name, end), height in zip(ends.items(), apart(wanted, least, 0, 1), strict=True):
+        axes.annotate(
+            name.replace("$", r"\$"),
+            end,
+            xytext=(1 + 1.6 * size / 72 * figure.dpi / box.width, height),
+            textcoords="axes fraction",
+            va="center",
+            size=size,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colors[name],
+                "linewidth": 1,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 4,
+            },
+        )
+
+
+def side_by_side(count: int, gap: float) -> list[float]:
+    """Shifts of points that would hide each other, around ticks with this gap."""
+    step = gap * min(STEP, SPREAD / max(count - 1, 1))
+    return [step * (index - (count - 1) / 2) for index in range(count)]
+
+
+def end_at_ticks(axis: Axis, low: float, high: float) -> None:
+    """Let an axis begin and end at a tick around the data."""
+    ticks = MaxNLocator(9, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axis.set_ticks(ticks)
+    axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})  # type: ignore[attr-defined]
+
+
+def tick_values(axes: Axes, values: Sequence[int]) -> None:
+    """Put ticks at values from left to right, as many as have room, the last among them."""
+    width = axes.get_position().width * axes.figure.get_figwidth()  # type: ignore[union-attr]
+    room = letter_width() * (len(str(max(values))) + 1.5)
+    every = max(int(np.ceil(len(values) * room / width)), 1)
+    axes.set_xticks(list(values)[::-1][::every][::-1])
+
+
+def step_ticks(axes: Axes, last: int) -> None:
+    """Put ticks on an axis of steps from 0 to the last one, at round numbers where these divide it."""
+
+    def digits(parts: int) -> int:
+        return len(str(last // parts).rstrip("0"))
+
+    divisors = [parts for parts in (4, 5, 3, 2) if last % parts == 0]
+    parts = min(divisors, key=digits, default=max(min(4, last), 1))
+    axes.set_xticks([round(last * part / parts) for part in range(parts + 1)])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+
+
+def scale_of_distances(axes: Axes, low: float, high: float) -> None:
+    """Scale a y-axis for positive values: from zero, or logarithmic where they span orders of magnitude."""
+    if high < LOG_FROM * low or low <= 0:
+        end_at_ticks(axes.yaxis, 0, high)
+        return
+    parts = 1, 2, 5
+    powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
+    ticks = [part * 10.0**power for power in powers for part in parts]
+    first = max(tick for tick in ticks if tick <= low)
+    last = min((tick for tick in ticks if tick >= high), default=ticks[-1])
+    axes.set(yscale="log", ylim=(first, last))
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if first <= tick <= last]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def of_seeds(table: Any, keys: Sequence[str], value: str) -> Any:
+    """Mean and standard deviation (0 for one seed) of a column over the rows with equal keys."""
+    statistics = table.groupby(list(keys), sort=False)[value].agg(["mean", "std"]).reset_index()
+    return statistics.fillna({"std": 0.0})
+
+
 def empty_figure(text: str) -> Figure:
     """Make a figure that says why it shows nothing."""
     figure, axes = plt.subplots(figsize=(7.5, 2), layout="constrained")
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
     return figure
-
-
-def save(figure: Figure, path: Path, settings: PlotSettings) -> None:
-    """Write a figure as <path>.png and <path>.svg, and close it."""
-    for suffix in FORMATS:
-        with atomic_write(path.with_name(f"{path.name}.{suffix}")) as temporary:
-            metadata = {"Date": None} if suffix == "svg" else None
-            figure.savefig(temporary, dpi=settings.dpi, metadata=metadata)
-        figure.set_layout_engine("none")  # the second format keeps the layout of the first, which takes long
-    plt.close(figure)

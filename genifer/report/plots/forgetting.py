@@ -8,12 +8,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
 
 from genifer.config import PlotSettings
 from genifer.data.batches import TaskData, load_task_data
@@ -21,19 +19,20 @@ from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
 from genifer.evaluation.tables import forgetting, forgetting_of_classes, read_table
 from genifer.report.plots import (
-    Color,
     draw_sheet,
     empty_figure,
+    end_at_ticks,
+    heading,
     legend_below,
+    letter_width,
     line_height,
-    method_colors,
-    save,
-    seeds_note,
-    set_style,
+    of_seeds,
     set_title,
     short_name,
+    tick_values,
     wrapped,
 )
+from genifer.report.style import Color, figure_size, method_colors, save, scaled, set_style
 
 WORST = 10
 """Classes that are shown."""
@@ -41,8 +40,8 @@ WORST = 10
 PICTURES = 6
 """Images of each of them."""
 
-NAMES_WIDTH, ROW_HEIGHT, BARS_WIDTH = 2.3, 0.45, 4.2
-"""Inches of that figure; images are square."""
+ROW_HEIGHT, BARS_WIDTH, MARGIN = 0.45, 4.2, 0.1
+"""Inches of that figure on a screen; images are square."""
 
 CPU = torch.device("cpu")
 
@@ -55,14 +54,16 @@ def plot_forgetting(
     confusion_path: Path,
     data_paths: Sequence[Path],
     output: Path,
+    scenario: str = "",
 ) -> None:
-    """Draw forgetting and forgotten_classes_<label>, each as PNG and SVG.
+    """Draw forgetting and forgotten_classes_<label>.
 
     Args:
         accuracy_path, confusion_path: accuracy.csv and confusion.csv of a run.
         data_paths: prepared files of all tasks in order, of one seed where each has a class order of its
             own; the first images of a class are shown.
         output: folder of the plots.
+        scenario: data set and tasks, for the title.
 
     Raises:
         GeniferError: a table cannot be read, or names a task that has no file.
@@ -76,84 +77,116 @@ def plot_forgetting(
             f"{len(data_paths)} tasks; give those of all tasks in order"
         )
     colors = method_colors(accuracy["method"], settings)
-    save(_forgetting_per_task(accuracy, colors), output / "forgetting", settings)
+    save(_forgetting_per_task(settings, accuracy, colors, scenario), output / "forgetting", settings)
     for method, of_method in confusion.groupby("method", sort=False):
         worst = forgetting_of_classes(of_method).head(WORST)
         color = colors.get(str(method), (0.4, 0.4, 0.4))
-        figure = _forgotten_classes(str(method), color, worst, data_paths)
+        figure = _forgotten_classes(settings, str(method), color, worst, data_paths)
         save(figure, output / f"forgotten_classes_{method}", settings)
 
 
-def _forgetting_per_task(accuracy: pd.DataFrame, colors: dict[str, Color]) -> Figure:
-    table = forgetting(accuracy)
+def _forgetting_per_task(
+    settings: PlotSettings, accuracy: pd.DataFrame, colors: dict[str, Color], scenario: str
+) -> Figure:
+    """Groups of bars, one per task; in each a bar per method."""
+    table = of_seeds(forgetting(accuracy), ["method", "eval_task"], "forgetting")
     if table.empty:
         return empty_figure(SINGLE_TASK)
-    seeds = accuracy["seed"].nunique()
-    tasks = table["eval_task"].nunique()
+    tasks = sorted(table["eval_task"].unique())
+    n, width = len(colors), 0.8 / len(colors)
     figure, axes = plt.subplots(
-        figsize=(max(7.5, 1.5 + 0.08 * tasks * (len(colors) + 1)), 3.8), layout="constrained"
+        figsize=figure_size(
+            settings, max(7.5, 1.5 + 0.08 * len(tasks) * (n + 1)), 3.8, column=n * len(tasks) <= 24
+        ),
+        layout="constrained",
     )
-    sns.barplot(
-        table,
-        x="eval_task",
-        y="forgetting",
-        hue="method",
-        palette=colors,
-        saturation=1,
-        errorbar="sd" if seeds > 1 else None,
-        err_kws={"linewidth": 1.5 if len(colors) <= 5 else 0.7},
-        legend=False,
-        ax=axes,
-    )
+    for index, (method, color) in enumerate(colors.items()):
+        bars = table[table["method"] == method]
+        axes.bar(
+            bars["eval_task"] + (index + 0.5) * width - 0.4,
+            100 * bars["mean"],
+            width,
+            yerr=100 * bars["std"] if accuracy["seed"].nunique() > 1 else None,
+            error_kw={"linewidth": 1.5 if n <= 5 else 0.7, "ecolor": "0.25"},
+            color=color,
+            linewidth=0,
+        )
     axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.set(
-        xlabel="task",
-        ylabel="accuracy lost (percentage points)",
-    )
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    set_title(
-        figure, f"Forgetting: best earlier accuracy on a task minus final accuracy\n({seeds_note(seeds)})"
-    )
+    axes.set(xlabel="task", ylabel="best earlier minus final\naccuracy (percentage points)")
+    tick_values(axes, tasks)
+    axes.margins(x=0.01)
+    axes.grid(visible=False, axis="x")
+    tops, bottoms = (100 * (table["mean"] + sign * table["std"]) for sign in (1, -1))
+    end_at_ticks(axes.yaxis, max(min(bottoms.min(), 0), -100), min(max(tops.max(), 1), 100))
+    set_title(figure, heading("Forgetting", scenario, accuracy["seed"].nunique()))
     legend_below(figure, [Patch(color=color, label=method) for method, color in colors.items()])
     return figure
 
 
-def _forgotten_classes(method: str, color: Color, worst: pd.DataFrame, data_paths: Sequence[Path]) -> Figure:
+def _forgotten_classes(
+    settings: PlotSettings, method: str, color: Color, worst: pd.DataFrame, data_paths: Sequence[Path]
+) -> Figure:
+    """One row per class: its name, images of it, and its accuracy before the last task and at the end."""
     if worst.empty:
         return empty_figure(SINGLE_TASK)
     rows = len(worst)
-    width = NAMES_WIDTH + PICTURES * ROW_HEIGHT + BARS_WIDTH
-    title = wrapped(f"{method}: most forgotten classes", width)
-    inches = (width, rows * ROW_HEIGHT + 1.3 + line_height() * len(title.splitlines()))
-    figure = plt.figure(figsize=inches)
-
-    def panel(left: float, width: float) -> Axes:
-        """Axes with rows as high as the images, so that both panels line up."""
-        height = rows * ROW_HEIGHT / inches[1]
-        return figure.add_axes((left / inches[0], 1.05 / inches[1], width / inches[0], height))
-
-    pictures = np.stack([_pictures(row, data_paths) for _, row in worst.iterrows()])
-    side = pictures.shape[1]
-    left = panel(NAMES_WIDTH, PICTURES * ROW_HEIGHT)
-    draw_sheet(left, pictures.reshape(-1, *pictures.shape[2:]))
     names = [
         short_name(row["class_name"]) + (f" (task {row['eval_task']})" if "eval_task" in row else "")
         for _, row in worst.iterrows()
     ]
+    row, bars, margin = (scaled(settings, inches) for inches in (ROW_HEIGHT, BARS_WIDTH, MARGIN))
+    named = letter_width() * max(map(len, names)) + 2 * margin
+    width = named + PICTURES * row + bars
+    lost = int((worst["forgetting"] > 0).sum())
+    what = _how_many(lost, rows)
+    title = wrapped(f"{method}: {what}", width)
+    below = 4 * line_height() + 2 * margin
+    inches = (width, rows * row + below + line_height() * len(title.splitlines()) + 2 * margin)
+    figure = plt.figure(figsize=inches)
+
+    def panel(left: float, width: float) -> Axes:
+        """Axes with rows as high as the images, so that both panels line up."""
+        height = rows * row / inches[1]
+        return figure.add_axes((left / inches[0], below / inches[1], width / inches[0], height))
+
+    pictures = np.stack([_pictures(row, data_paths) for _, row in worst.iterrows()])
+    side = pictures.shape[1]
+    left = panel(named, PICTURES * row)
+    draw_sheet(left, pictures.reshape(-1, *pictures.shape[2:]))
     left.set_yticks([side * (index + 0.5) for index in range(rows)], names)
 
-    right = panel(NAMES_WIDTH + PICTURES * ROW_HEIGHT + 0.15, BARS_WIDTH - 0.3)
+    change = letter_width() * len("-100 points")
+    right = panel(named + PICTURES * row + margin, bars - change - 2 * margin)
     positions = range(rows)
-    right.barh(positions, 100 * worst["best"], color="0.85", label="best earlier accuracy")
-    right.barh(positions, 100 * worst["final"], color=color, label="final accuracy")
-    for position, (_, row) in zip(positions, worst.iterrows(), strict=True):
-        change = -round(100 * row["forgetting"])
-        right.text(101, position, f"{change:+d}" if change else "0", va="center", ha="left")
-    right.set(xlim=(0, 112), ylim=(rows - 0.5, -0.5), yticks=[], xlabel="accuracy on the class (%)")
+    right.barh(positions, 100 * worst["best"], color="0.85", label="best before the last task")
+    right.barh(positions, 100 * worst["final"], 0.5, color=color, label="final")
+    for position, (_, about) in zip(positions, worst.iterrows(), strict=True):
+        points = -round(100 * about["forgetting"])
+        text = f"{points:+d} points" if points else "no change"
+        right.annotate(
+            text,
+            (1, position),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    right.set(xlim=(0, 100), ylim=(rows - 0.5, -0.5), yticks=[], xlabel="accuracy on the class (%)")
     right.set_xticks(range(0, 101, 20))
-    figure.suptitle(title, y=1 - 0.12 / inches[1], va="top")
+    right.grid(visible=False, axis="y")
+    figure.suptitle(title, y=1 - margin / inches[1], va="top")
     figure.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0))
     return figure
+
+
+def _how_many(lost: int, rows: int) -> str:
+    """The title of a plot that shows some classes, of which some have lost accuracy."""
+    if lost == 0:
+        return "no class lost accuracy"
+    classes = "class" if lost == 1 else f"{lost} classes"
+    if lost == rows:
+        return f"the {classes} that lost most accuracy"
+    return f"only {'one ' if lost == 1 else ''}{classes} lost accuracy"
 
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:

@@ -16,8 +16,8 @@ from genifer.config import PlotSettings
 from genifer.evaluation import COLUMNS
 from genifer.evaluation.tables import read_table, summarize
 from genifer.published import PUBLISHED_METRICS, Published
-from genifer.report.plots import Color, legend_below, method_colors, save, seeds_note, set_style, set_title
-from genifer.report.plots.accuracy import MARKERS
+from genifer.report.plots import end_at_ticks, heading, legend_below, set_title
+from genifer.report.style import MARKERS, Color, figure_size, method_colors, save, set_style
 
 AXIS_NAMES = dict(
     zip(
@@ -34,22 +34,27 @@ GREY = "0.4"
 
 
 def plot_published(
-    settings: PlotSettings, published: Sequence[Published], accuracy_path: Path, output: Path
+    settings: PlotSettings,
+    published: Sequence[Published],
+    accuracy_path: Path,
+    output: Path,
+    scenario: str = "",
 ) -> None:
-    """Draw published, as PNG and SVG: one panel per metric, one row per figure and per method of the run.
+    """Draw published: one panel per metric, one row per figure and per method of the run.
 
     Args:
         published: the figures that fit the run, at least one.
         accuracy_path: accuracy.csv of the run.
         output: folder of the plot.
+        scenario: data set and tasks, for the title.
     """
     set_style(settings)
     accuracy = read_table(accuracy_path, COLUMNS, needs_rows=True)
-    save(_beside_published(settings, published, accuracy), output / "published", settings)
+    save(_beside_published(settings, published, accuracy, scenario), output / "published", settings)
 
 
 def _beside_published(
-    settings: PlotSettings, published: Sequence[Published], accuracy: pd.DataFrame
+    settings: PlotSettings, published: Sequence[Published], accuracy: pd.DataFrame, scenario: str
 ) -> Figure:
     colors = method_colors(accuracy["method"], settings)
     sources = dict.fromkeys(figure.source for figure in published)
@@ -64,7 +69,9 @@ def _beside_published(
     figure, grid = plt.subplots(
         1,
         len(shown),
-        figsize=(len(shown) * (3.2 + 0.08 * longest), 0.9 + 0.27 * most),
+        figsize=figure_size(
+            settings, len(shown) * (3.2 + 0.08 * longest), 0.9 + 0.27 * most, column=len(shown) == 1
+        ),
         layout="constrained",
         squeeze=False,
     )
@@ -72,7 +79,7 @@ def _beside_published(
         means = own.rename(columns={f"{metric}_mean": "mean", f"{metric}_std": "std"})
         _panel(axes, means[["method", "mean", "std"]].dropna(subset="mean"), figures, colors, markers)
         axes.set_xlabel(AXIS_NAMES[metric])
-    set_title(figure, f"This run beside published figures ({seeds_note(accuracy['seed'].nunique())})")
+    set_title(figure, heading("This run beside published figures", scenario, accuracy["seed"].nunique()))
     handles = [Line2D([], [], color="0.2", marker="o", linestyle="none", label="this run")]
     handles += [
         Line2D([], [], color=GREY, marker=marker, markerfacecolor="white", linestyle="none", label=source)
@@ -118,4 +125,5 @@ def _panel(
         if not isinstance(about, Published):
             label.set(color=colors[name], fontweight="bold")
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.margins(x=0.08)
+    spread = axes.dataLim.intervalx
+    end_at_ticks(axes.xaxis, spread[0], spread[1])

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from genifer.config import PlotSettings
 from genifer.data.batches import Normalization, load_task_data
 from genifer.errors import GeniferError
+from genifer.evaluation import REPLAY_COLUMNS
 from genifer.evaluation.replay import NEAREST
+from genifer.evaluation.tables import read_table
 from genifer.nn.generator import Generator
 from genifer.report.plots import (
     CLASSES_PER_BAND,
     bands,
     draw_sheet,
+    letter_width,
+    line_height,
     name_columns,
     names_height,
-    save,
-    set_style,
     set_title,
 )
+from genifer.report.style import figure_size, save, scaled, set_style
 from genifer.runtime.seeds import job_seed, seeded_generator
 from genifer.runtime.tensors import load_tensors
 from genifer.training.checkpoints import TrainedGan, load_classifier, load_gan
@@ -45,14 +50,16 @@ def plot_sample_grids(
     old_gan_path: Path | None,
     classifier_path: Path,
     nearest_path: Path,
+    replay_path: Path | None,
     data_paths: Sequence[Path],
     output: Path,
 ) -> None:
-    """Draw replay_<group>_seed_<s>_task_<t> and nearest_<group>_seed_<s>_task_<t>, each as PNG and SVG.
+    """Draw replay_<group>_seed_<s>_task_<t> and nearest_<group>_seed_<s>_task_<t>.
 
-    The first shows for each class real images, those of the GAN before, and those of this GAN. Both
-    generators get the same latent vectors and noise, which shows how an image has changed. The second shows
-    for each class the replayed image that is nearest to a training image, and that training image.
+    The first shows for each class real images, those of the GAN before, and those of this GAN, and how often
+    the classifier agrees with it. Both generators get the same latent vectors and noise, which shows how an
+    image has changed. The second shows for each class the replayed image that is nearest to a training
+    image, that training image, and how far they are apart.
 
     Args:
         group: of the GAN's evaluation.
@@ -60,6 +67,7 @@ def plot_sample_grids(
         old_gan_path: that of the GAN after the task before; None on the first task.
         classifier_path: a classifier of the run, for the normalisation.
         nearest_path: ``nearest.safetensors`` of `evaluate_replay`.
+        replay_path: its ``replay.csv``; None writes no agreement.
         data_paths: prepared files of the tasks that the GAN knows, in order.
         output: folder of the plots.
 
@@ -88,12 +96,20 @@ def plot_sample_grids(
         blocks["old\ngenerator"] = _replayed(load_gan(old_gan_path, CPU), z, noise, normalize, n_classes)
         blocks["new\ngenerator"] = _replayed(gan, z, noise, normalize, n_classes)
     names = load_task_data([data_paths[0]], CPU).class_names[:n_classes]
-    figure = _sample_grid(blocks, names, f"Replay {title}")
+    notes = None if replay_path is None else _agreements(replay_path, n_classes)
+    figure = _sample_grid(settings, blocks, names, f"Replay {title}", "agreement\nof replay (%)", notes)
     save(figure, output / f"replay_{which}", settings)
 
     tensors, description = load_tensors(nearest_path, NEAREST)
     blocks = {"replayed": _rows(tensors["replayed"][None]), "nearest\nreal": _rows(tensors["training"][None])}
-    figure = _sample_grid(blocks, description["class_names"], f"Replay nearest to a training image\n{title}")
+    figure = _sample_grid(
+        settings,
+        blocks,
+        description["class_names"],
+        f"Replay nearest to a training image\n{title}",
+        "distance\n(grey levels)",
+        _distances(tensors["replayed"], tensors["training"]),
+    )
     save(figure, output / f"nearest_{which}", settings)
 
 
@@ -131,19 +147,44 @@ def _replayed(
     return _rows(images.view(rows, n_classes, *made.shape[1:]))
 
 
-def _sample_grid(blocks: dict[str, np.ndarray], names: Sequence[str], title: str) -> Figure:
-    """Blocks of rows, each (rows, classes, size, size, channels), below each other in bands of classes."""
+def _agreements(replay_path: Path, n_classes: int) -> list[str]:
+    """For each class in per cent the replay that the classifier assigns to it; empty where unknown."""
+    replay = read_table(replay_path, REPLAY_COLUMNS)
+    shares = dict(zip(replay["label"], 100 * replay["agreement"], strict=True))
+    return [f"{shares[label]:.0f}" if label in shares else "" for label in range(n_classes)]
+
+
+def _distances(first: Tensor, second: Tensor) -> list[str]:
+    """Root mean square distances of images (classes, channels, size, size)."""
+    squares = (first.double() - second.double()).square().flatten(1).mean(1)
+    return [f"{distance:.0f}" for distance in squares.sqrt().tolist()]
+
+
+def _sample_grid(
+    settings: PlotSettings,
+    blocks: dict[str, np.ndarray],
+    names: Sequence[str],
+    title: str,
+    note: str,
+    notes: Sequence[str] | None,
+) -> Figure:
+    """Blocks of rows, each (rows, classes, size, size, channels), below each other in bands of classes.
+
+    Args:
+        note, notes: what stands above the columns, and what it is; None for nothing.
+    """
     size = next(iter(blocks.values())).shape[2]
     n_rows = sum(len(images) for images in blocks.values())
     of_bands = list(bands(len(names)))
     columns = min(len(names), CLASSES_PER_BAND)
-    cell = 0.55 if len(of_bands) == 1 else 0.42
+    margin = 14 * letter_width()
+    cell = scaled(settings, 0.55 if len(of_bands) == 1 else 0.42)
+    width, _ = figure_size(settings, max(columns * cell + margin, 5.0), 1, column=columns <= 10)
+    cell = min(cell, (width - margin) / columns)
+    above = 2.2 * line_height() if notes else 0.0
+    height = n_rows * cell + above + names_height(names) + scaled(settings, 0.2)
     figure, grid = plt.subplots(
-        len(of_bands),
-        1,
-        figsize=(max(columns * cell + 1.6, 5.0), len(of_bands) * (n_rows * cell + names_height(names) + 0.2)),
-        layout="constrained",
-        squeeze=False,
+        len(of_bands), 1, figsize=(width, len(of_bands) * height), layout="constrained", squeeze=False
     )
     for axes, classes in zip(grid[:, 0], of_bands, strict=True):
         sheets, centres, top = [], [], 0
@@ -157,8 +198,19 @@ def _sample_grid(blocks: dict[str, np.ndarray], names: Sequence[str], title: str
         middles = [index * (size + GAP) + size / 2 for index in range(len(classes))]
         name_columns(axes, middles, [names[label] for label in classes])
         axes.set_yticks(centres, list(blocks))
+        if notes:
+            _write_above(axes, note, (-0.5, *middles), [notes[label] for label in classes])
     set_title(figure, title)
     return figure
+
+
+def _write_above(axes: Axes, note: str, places: Sequence[float], notes: Sequence[str]) -> None:
+    """Write the notes of columns above a sheet, and what they are to their left."""
+    left, *centres = places
+    above: dict[str, Any] = {"xycoords": "data", "textcoords": "offset points", "size": "small"}
+    axes.annotate(note, (left, -0.5), xytext=(-6, 4), ha="right", va="bottom", **above)
+    for centre, text in zip(centres, notes, strict=True):
+        axes.annotate(text, (centre, -0.5), xytext=(0, 4), ha="center", va="bottom", **above)
 
 
 def _sheet(images: np.ndarray, columns: int) -> np.ndarray:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {"tensorboard": "tensorboard", "dvclive": "dvclive", "mlflow": "mlflow"}
+PACKAGES = {"tensorboard": "tensorboard", "dvclive": "dvclive", "mlflow": "mlflow", "wandb": "wandb"}
 """Of each tracker the package that it needs; its class ``Tracker`` lies in the module of its name here."""
 
 

@@ -1,0 +1,97 @@
+"""`genifer report`: which runs, and Snakemake's own report beside the page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from genifer.errors import GeniferError
+from genifer.grid import load_runs
+from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout, table_path
+from genifer.monitor.watch.run import newest
+from genifer.provenance.invocations import last_settings
+from genifer.report.html_report import write_report
+from genifer.report.html_report.origin import settings_text
+from genifer.run_file import parse_settings
+
+
+def write_reports(
+    runs: Sequence[str],
+    run_files: Sequence[Path],
+    output: Path | None,
+    results: Path,
+    *,
+    with_snakemake: bool = False,
+) -> list[Path]:
+    """Write the reports of runs.
+
+    Args:
+        runs: names or folders, by default the run that was started last. Their settings are those that they
+            were last made with.
+        run_files: instead of them, a run file or a grid file; later files override earlier ones.
+        output: the page of a single run; by default in its folder.
+        results: folder of all runs.
+        with_snakemake: write Snakemake's own report, too.
+
+    Returns:
+        The pages.
+
+    Raises:
+        GeniferError: runs are named in two ways, there is none, it has no results, or Snakemake's report
+            fails.
+    """
+    if runs and run_files:
+        raise GeniferError("name either runs, such as quickstart, or with --config their run file")
+    if run_files:
+        layouts = _from_files(run_files, results)
+    else:
+        layouts = [_named(run, results) for run in runs or [newest(results)]]
+    if output is not None and len(layouts) > 1:
+        raise GeniferError(f"--output: {output} is one file, but there are {len(layouts)} runs; leave it out")
+    return [_write(layout, output, with_snakemake) for layout in layouts]
+
+
+def _write(layout: Layout, output: Path | None, with_snakemake: bool) -> Path:
+    page = output or Path(layout.results, REPORT)
+    if with_snakemake:
+        write_snakemake_report(layout, page.with_name(SNAKEMAKE_REPORT))
+    return write_report(layout, page)
+
+
+def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
+    return [Layout(settings, results) for settings in load_runs(*run_files).values()]
+
+
+def _named(run: str, results: Path) -> Layout:
+    folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
+    if not (folder / PROVENANCE).is_file():
+        raise GeniferError(
+            f"{folder / PROVENANCE}: does not exist, so the settings of the run are not known; name its run "
+            "file instead: --config FILE"
+        )
+    settings = parse_settings(last_settings(folder) | {"run": folder.name}, str(folder / PROVENANCE))
+    return Layout(settings, folder.parent)
+
+
+def write_snakemake_report(layout: Layout, output: Path) -> None:
+    """Let Snakemake write its own report of a run.
+
+    Raises:
+        GeniferError: it fails.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        run_file = Path(folder, "run.yaml")
+        run_file.write_text(settings_text(layout.settings), encoding="utf-8")
+        options = ["--configfile", str(run_file), "--report", str(output)]
+        command = [sys.executable, "-m", "snakemake", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+        raise GeniferError(
+            f"{output}: Snakemake did not write its report of {layout.settings.run}:\n{last}\n"
+            "Finish the run first, and run this in the folder of the workflow; or leave out --with-snakemake"
+        )
