@@ -252,7 +252,7 @@ class _Counter:
 
 
 def _used_by_each_process() -> list[int]:
-    """Return CPU time (ms) and peak memory (MiB) of this process, as lists for `parallel.in_own_place`."""
+    """Return CPU time (ms) and peak memory (MiB) of this process, in lists by `parallel.in_own_place`."""
     if parallel.size() == 1:
         return []
     used = usage()
