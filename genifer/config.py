@@ -1,7 +1,7 @@
-"""The settings of a run: blocks for data, scenario, evaluation, plots and runtime, and all blocks together.
+"""The settings of a run: blocks for data, scenario, evaluation, plots and runtime, and all blocks combined.
 
-Settings of networks and trainings are in `genifer.settings`, a method's own in its file. The defaults are the
-paper's experiment, and ``config/config.yaml`` spells them out.
+Settings of networks and trainings are in `genifer.settings`, those of a method in its file. The defaults are
+the paper's experiment; ``config/config.yaml`` lists them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow", "wandb")
 PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
-"""Group of the trainings that methods share: see `genifer.layout`."""
+"""Group of the trainings that all methods share; see `genifer.layout`."""
 SEED: Final = "seed"
 """Value of ``scenario.class_order`` that draws the class order from the run's seed."""
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -71,7 +71,8 @@ class DataSettings(Settings):
         description="MD5 of the archive; default: the data set's; null accepts any archive of the format",
     )
     max_unpacked_gb: PositiveFloat = Field(
-        50.0, description="largest unpacked size of an archive, in GB; each file counts as at least 4 KiB"
+        50.0,
+        description="largest allowed unpacked size of an archive, in GB; each file counts as at least 4 KiB",
     )
     max_bad_images: Annotated[int, Field(ge=0)] = Field(
         0, description="number of undecodable image files to skip; one more is an error"
@@ -82,13 +83,14 @@ class DataSettings(Settings):
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB")
     mean: list[float] | Literal["default"] | None = Field(
         "default",
-        description="mean per channel (0..1) for normalisation; default: the data set's; null: first task's",
+        description="mean per channel (0..1) for normalisation; default: the data set's; null: computed from "
+        "the first task",
     )
     std: list[PositiveFloat] | Literal["default"] | None = Field(
-        "default", description="standard deviation per channel, as mean"
+        "default", description="standard deviation per channel; default and null as for mean"
     )
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of each class's training images kept apart to choose settings on"
+        0.0, description="share of each class's training images reserved for choosing settings"
     )
     train_images_per_class: PositiveInt | None = Field(
         None, description="use only this many training images per class; null uses all"
@@ -108,16 +110,16 @@ class DataSettings(Settings):
 
 
 class ScenarioSettings(Settings):
-    """Which classes are learned when."""
+    """The order in which classes are learned, and their division into tasks."""
 
     tasks: TaskSizes = Field(
         [50, 10, 10, 10, 10, 10],
-        description="number of new classes in each task: a list, or a text such as '50 + 5 x 10', a first "
+        description="number of new classes in each task: a list, or a text such as '50 + 5 x 10' for a first "
         "task of 50 classes and then five of 10",
     )
     class_order: Annotated[int, Field(ge=0, lt=2**32)] | Literal["sorted", "seed"] | list[int | str] = Field(
         1993,
-        description="seed of numpy's RandomState whose permutation is the order; or 'seed', which takes each "
+        description="seed of NumPy's RandomState whose permutation is the order; or 'seed', which uses each "
         "seed of the run for it; or 'sorted'; or a list of class indices or class names",
     )
 
@@ -128,11 +130,11 @@ class ScenarioSettings(Settings):
 
     @property
     def order_is_drawn(self) -> bool:
-        """Whether every seed of the run has a class order of its own."""
+        """Whether every seed of the run has its own class order."""
         return self.class_order == SEED
 
     def of_seed(self, seed: int) -> ScenarioSettings:
-        """The scenario of one seed, whose class order does not depend on the run's seed any more."""
+        """Return the scenario of one seed, with a class order that no longer refers to the run's seed."""
         return self.model_copy(update={"class_order": seed}) if self.order_is_drawn else self
 
     @field_validator("class_order")
@@ -145,7 +147,7 @@ class ScenarioSettings(Settings):
 
 
 class StartSettings(Settings):
-    """Checkpoints from elsewhere that replace the first trainings."""
+    """Existing checkpoints that replace the first trainings."""
 
     task: Annotated[int, Field(ge=0)] = Field(
         0, description="last task that the checkpoints have learned; the run continues with the next"
@@ -162,16 +164,16 @@ class StartSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """What accuracies are measured on."""
+    """The images on which accuracies are measured."""
 
     split: Literal["test", "validation"] = Field(
-        "test", description="validation to choose settings, test to report results"
+        "test", description="validation for choosing settings, test for reporting results"
     )
     batch_size: PositiveInt = Field(500, description="images per batch; does not change results")
 
 
 class PlotSettings(Settings):
-    """How plots look. Changing this block redraws plots; it retrains nothing."""
+    """Style of the plots. Changing this block redraws plots; it retrains nothing."""
 
     medium: Literal["screen", "paper"] = Field(
         "screen", description="paper: 8-point text, and the width of a paper's column or page"
@@ -190,8 +192,8 @@ class PlotSettings(Settings):
     )
     published: Path | None = Field(
         None,
-        description="CSV file of published accuracies to draw beside the run's, such as docs/published.csv; "
-        "null draws none",
+        description="CSV file with published accuracies to draw next to the run's, such as "
+        "docs/published.csv; null draws none",
     )
 
     @field_validator("palette")
@@ -203,7 +205,7 @@ class PlotSettings(Settings):
 
 
 class RuntimeSettings(Settings):
-    """Where and how to compute."""
+    """Device, precision and other settings of the computation."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto uses a GPU, and a CPU only for runs of a few hours"
@@ -211,44 +213,44 @@ class RuntimeSettings(Settings):
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
         "auto",
         description="precision of convolutions and matrix products; weights, losses and norms stay fp32; "
-        "auto uses tf32 on a GPU; on a CPU bf16 where a short timing shows it to be faster, else fp32",
+        "auto uses tf32 on a GPU; on a CPU bf16 if a short timing shows it to be faster, else fp32",
     )
     compile: Literal["auto", "off", "on"] = Field(
         "auto",
         description="compile the losses of a step (torch.compile); auto does so on a GPU, for trainings of "
-        "10,000 steps and more that need not be deterministic",
+        "at least 10,000 steps without deterministic: true",
     )
     threads: PositiveInt = Field(
         4,
-        description="CPU threads per training; with device: cpu, as many trainings run in parallel as there "
-        "are cores for",
+        description="CPU threads per training; with device: cpu, trainings run in parallel as far as there "
+        "are cores",
     )
     jobs_per_gpu: PositiveInt = Field(
-        1, description="trainings that may compute on one GPU at the same time; others wait for a GPU"
+        1, description="number of trainings that may share a GPU; others wait for one"
     )
     deterministic: bool = Field(
         False,
-        description="the same bits every time, on the same machine with the same number of threads and "
-        "processes",
+        description="give bitwise the same results every time, on the same machine with the same numbers of "
+        "threads and processes",
     )
     gpus_per_job: PositiveInt = Field(
         1,
         description="GPUs per training, each with a process that computes an equal part of every batch; with "
-        "device: cpu, processes. Results are the same up to rounding",
+        "device: cpu, processes per training; results are the same up to rounding",
     )
     data_on_device: Literal["auto"] | bool = Field(
         "auto",
         description="keep a training's images in the device's memory (on a CPU: read them into memory before "
-        "the first step); false: prepared files are mapped and batches streamed; auto: on a GPU where they "
-        "take at most a quarter of its free memory",
+        "the first step); false: map the prepared files and stream batches; auto: true on a GPU if the "
+        "images take at most a quarter of its free memory, else false",
     )
     resume_every: Annotated[float, Field(ge=0)] = Field(
         5.0, description="minutes between resume files of a training; 0: one after every step"
     )
     collapse_limit: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.01,
-        description="a GAN's training stops when its samples or logits vary less than this, or when the "
-        "discriminator's loss is lower (1 is healthy; 0 never stops)",
+        description="stop a GAN's training if the diversity of its samples, the spread of its logits or the "
+        "discriminator's relative loss falls below this (1 is healthy; 0 never stops)",
     )
     trackers: list[Tracker] = Field(
         ["tensorboard"],
@@ -256,7 +258,7 @@ class RuntimeSettings(Settings):
         "dvclive, mlflow, wandb",
     )
     max_cpu_hours: PositiveFloat = Field(
-        12.0, description="device: auto refuses a CPU for runs that would take longer than this (hours)"
+        12.0, description="maximum estimated hours of a run on a CPU with device: auto"
     )
 
     @field_validator("compile", mode="before")
@@ -269,7 +271,7 @@ class RuntimeSettings(Settings):
     def _several_do_not_compile(self) -> Self:
         if self.compile == "on" and self.gpus_per_job > 1:
             raise ValueError(
-                "runtime.compile: on is for trainings on one GPU, but runtime.gpus_per_job is "
+                "runtime.compile: on works only for trainings on one GPU, but runtime.gpus_per_job is "
                 f"{self.gpus_per_job}; set runtime.compile: auto or off"
             )
         return self
@@ -284,11 +286,11 @@ class RuntimeSettings(Settings):
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with settings of its own, under a label.
+    """A method with its own settings, under a label.
 
     Attributes:
-        settings: of the run, with the variant's own blocks.
-        own: its own blocks as the run file states them.
+        settings: the run's settings, changed by the variant's own blocks.
+        own: the variant's own blocks, as in the run file.
     """
 
     label: str
@@ -311,7 +313,7 @@ class RunSettings(Settings):
         description="name of the run; its results go to results/<run>/",
     )
     plugins: list[Path] = Field(
-        [], description="Python files with methods and data sets of your own, seen from the working folder"
+        [], description="Python files with your own methods and data sets, relative to the working folder"
     )
     methods: dict[str, dict[str, Any]] | Annotated[list[str], Field(min_length=1)] = Field(
         list(PAPER), description="list of methods, or a mapping from labels to variants"
@@ -335,30 +337,30 @@ class RunSettings(Settings):
 
     @property
     def registry(self) -> Registry:
-        """The methods and data sets that the run can name."""
+        """The methods and data sets that the run can use."""
         return registry_of(self.plugins)
 
     def of_seed(self, seed: int) -> Self:
-        """The settings that hold for one seed: with the class order that is drawn from it, if it is."""
+        """Return the settings for one seed, with its class order if each seed has its own."""
         return self.model_copy(update={"scenario": self.scenario.of_seed(seed)})
 
     def of_method(self, method: type[Method]) -> MethodSettings:
-        """A method's block."""
+        """Return a method's block of settings."""
         block = getattr(self, method.name)
         assert isinstance(block, MethodSettings)
         return block
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """The run's methods in order, each with its label and the settings that hold for it."""
+        """The run's variants in order, each with its label and settings."""
         return tuple(map(self.variant, self.stated_variants()))
 
     def stated_variants(self) -> dict[str, dict[str, Any]]:
-        """For each label what ``methods`` says of it."""
+        """Return the entry of ``methods`` for each label."""
         return self.methods if isinstance(self.methods, dict) else {name: {} for name in self.methods}
 
     def variant(self, label: str) -> Variant:
-        """The variant of a label."""
+        """Return the variant of a label."""
         own = self.stated_variants()[label]
         blocks = {name: value for name, value in own.items() if name != "method"}
         method = self.registry.method(str(own.get("method", label)))
@@ -376,20 +378,17 @@ class RunSettings(Settings):
         if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
             return methods
         if not isinstance(methods, Mapping):
-            raise ValueError(
-                f"is {methods!r}; give a list of methods, or a mapping from labels to variants of them"
-            )
+            raise ValueError(f"is {methods!r}; give a list of methods, or a mapping from labels to variants")
         variants = {}
         for label, own in methods.items():
             if not isinstance(label, str) or not LABEL.fullmatch(label):
                 raise ValueError(
                     f"has the label {label!r}, which names folders and files; allowed are letters, digits, "
-                    "'_', "
-                    "'-' and '.', beginning with a letter or digit"
+                    "'_', '-' and '.', beginning with a letter or digit"
                 )
             if own is not None and not isinstance(own, Mapping):
                 raise ValueError(
-                    f"{label}: {own!r} is not a variant; write blocks of settings, such as {{{label}: "
+                    f"{label}: {own!r} is not a variant; give blocks of settings, such as {{{label}: "
                     "{method: genifer, gan: {matching_stage: 0}}}, or {} for the method of that name"
                 )
             variants[label] = dict(own or {})
@@ -408,7 +407,7 @@ class RunSettings(Settings):
     @classmethod
     def _not_reserved(cls, run: str) -> str:
         if run in ("downloads", "grids"):
-            raise ValueError(f"is '{run}', a folder of files that are of no run; choose another name")
+            raise ValueError(f"is '{run}', a folder that belongs to no run; choose another name")
         return run
 
     @model_validator(mode="after")
@@ -416,18 +415,18 @@ class RunSettings(Settings):
         self._classes_add_up()
         if self.start.task >= len(self.scenario.tasks):
             raise ValueError(
-                f"start.task: {self.start.task} is none of the tasks 0 to {len(self.scenario.tasks) - 1} "
-                "of scenario.tasks"
+                f"start.task: {self.start.task} does not exist; scenario.tasks has the tasks 0 to "
+                f"{len(self.scenario.tasks) - 1}"
             )
         if self.evaluation.split == "validation" and self.data.validation_fraction == 0:
             raise ValueError(
-                "evaluation.split: validation needs images kept apart for it; "
+                "evaluation.split: validation needs validation images; "
                 "set data.validation_fraction, for example to 0.1"
             )
         if self.start.classifier is not None and self.scenario.order_is_drawn and len(self.seeds) > 1:
             raise ValueError(
                 "scenario.class_order: seed draws an order for each seed, but start.classifier has learned "
-                "one; set scenario.class_order to that one, or start.classifier: null"
+                "the classes in one order; set scenario.class_order to that order, or start.classifier: null"
             )
         self._labels_differ()
         return self
@@ -442,26 +441,28 @@ class RunSettings(Settings):
             raise ValueError(refusal_of_tasks(self.scenario.tasks, f"{source} {available}", available))
 
     def _labels_differ(self) -> None:
-        """Labels name files, on file systems that may not tell upper from lower case."""
+        """Reject labels whose files would collide; some file systems ignore case."""
         lower: dict[str, str] = {}
         for label in self.methods:
             if label in (SHARED, "first_task") or label.removeprefix("gan_") in set(self.methods) - {label}:
-                raise ValueError(f"methods: the label '{label}' names files of other trainings; rename it")
+                raise ValueError(
+                    f"methods: the label '{label}' collides with the files of other trainings; rename it"
+                )
             if label.lower() in lower:
                 raise ValueError(
-                    f"methods: the labels '{lower[label.lower()]}' and '{label}' differ only by case; "
+                    f"methods: the labels '{lower[label.lower()]}' and '{label}' differ only in case; "
                     "files are named after them, so rename one"
                 )
             lower[label.lower()] = label
 
 
 def registry_of(plugins: list[Path] | tuple[Path, ...]) -> Registry:
-    """The registry with these plugins; no method may take the name of a block of settings."""
+    """Return the registry with these plugins; no method may have the name of a block of settings."""
     return registry(tuple(map(Path, plugins)), RESERVED | frozenset(RunSettings.model_fields))
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes over a base, block by block, so that a block may state only what differs."""
+    """Override a base by changes, block by block, so that a block states only what differs."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
@@ -473,5 +474,5 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def plain(block: BaseModel) -> dict[str, Any]:
-    """A block as JSON has it."""
+    """Return a block of settings as plain data, fit for JSON."""
     return block.model_dump(mode="json")

@@ -2,13 +2,13 @@
 
 
 class GeniferError(Exception):
-    """Something the user can mend: names the setting or file, what is allowed, the next step."""
+    """An error that the user can fix; the message names the setting or file, what is allowed, what to do."""
 
     exit_code = 1
 
 
 class Interrupted(GeniferError):  # noqa: N818
-    """A stage was told to stop and has written its state: the same command goes on.
+    """A training was stopped by a signal and has written its resume state; the same command continues it.
 
     The exit code is that of ``EX_TEMPFAIL`` (sysexits.h): try again later.
     """
@@ -17,6 +17,6 @@ class Interrupted(GeniferError):  # noqa: N818
 
 
 class ProcessLost(GeniferError):  # noqa: N818
-    """Another process of the same training has ended before its time, which stops this one."""
+    """Another process of the same training ended early, which stops this one."""
 
     exit_code = 76

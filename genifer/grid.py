@@ -1,4 +1,4 @@
-"""A grid: several runs that one Snakemake invocation makes, one for each combination of its axes."""
+"""A grid: several runs in one Snakemake invocation, one for each combination of values of its axes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Part = str | dict[str, Any]
 
 
 class GridSettings(Settings):
-    """What a grid file states besides settings that hold for every run."""
+    """The keys of a grid file, besides settings that apply to every run."""
 
     grid: Annotated[str, Field(pattern=f"^{LABEL.pattern}$")] = Field(
-        description="name of the grid, with which the names of its runs begin"
+        description="name of the grid; the names of its runs begin with it"
     )
     axes: Annotated[dict[str, dict[str, Part | list[Part]]], Field(min_length=1)] = Field(
-        description="for each axis its values: a label, and a run file, settings, or a list of both"
+        description="values of each axis: a label for each, with a run file, settings, or a list of both"
     )
     reference: str = Field("genifer", description="method that the others are compared with")
 
@@ -38,7 +38,7 @@ class GridSettings(Settings):
     def _labels_name_folders(cls, axes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for axis, values in axes.items():
             if not values:
-                raise ValueError(f"has no values in '{axis}'; give at least one label with its settings")
+                raise ValueError(f"has no values for '{axis}'; give at least one label with its settings")
             for label in values:
                 if not LABEL.fullmatch(label):
                     raise ValueError(
@@ -53,8 +53,8 @@ class Grid:
     """A grid, read and checked.
 
     Attributes:
-        runs: the settings of each run by its name, as its run file would state them.
-        layouts: of each run.
+        runs: for each run's name, its settings as a run file would state them.
+        layouts: for each run's name, its layout.
         reference: label of the method that the others are compared with.
     """
 
@@ -80,7 +80,7 @@ class Grid:
         return [layout.results for layout in self.layouts.values()]
 
     def shares_download(self, run: str) -> bool:
-        """Whether an earlier run downloads the same archive, for which one rule is enough."""
+        """Return whether an earlier run downloads the same archive, so that one rule is enough."""
         names = list(self.layouts)
         earlier = [self.layouts[name].downloaded for name in names[: names.index(run)]]
         return bool(self.layouts[run].downloaded) and self.layouts[run].downloaded in earlier
@@ -93,7 +93,7 @@ def load_runs(*paths: Path) -> dict[str, RunSettings]:
         paths: of several files, later ones override earlier ones, as on Snakemake's command line.
 
     Returns:
-        Settings by what the names of the run's rules begin with: nothing, or its name in a grid.
+        Settings by the prefix of the run's rules: an empty text, or the run's name in a grid.
 
     Raises:
         GeniferError: the file cannot be read, or a setting is not allowed.
@@ -105,11 +105,13 @@ def load_runs(*paths: Path) -> dict[str, RunSettings]:
 
 
 def parse_grid(content: Mapping[str, Any], source: str) -> Grid:
-    """Check a grid and combine its axes; later axes override earlier ones, and settings beside them all axes.
+    """Check a grid and combine its axes.
+
+    Later axes override earlier ones, and the grid file's other settings override all axes.
 
     Args:
-        content: of a grid file.
-        source: names it in messages.
+        content: content of a grid file.
+        source: path of the file, for messages.
 
     Raises:
         GeniferError: a setting of the grid or of one of its runs is not allowed, a run file cannot be read,
@@ -120,8 +122,8 @@ def parse_grid(content: Mapping[str, Any], source: str) -> Grid:
         settings = GridSettings.model_validate(own)
     except ValidationError as error:
         raise GeniferError(
-            f"{explain(error, source, GridSettings)}\nconfig/grid.yaml shows what a grid file has; a single "
-            "run goes without --snakefile workflow/grid.smk"
+            f"{explain(error, source, GridSettings)}\nconfig/grid.yaml is an example of a grid file; for a "
+            "single run, omit --snakefile workflow/grid.smk"
         ) from None
     every = {name: value for name, value in content.items() if name not in GridSettings.model_fields}
     runs: dict[str, dict[str, Any]] = {}
@@ -140,7 +142,7 @@ def parse_grid(content: Mapping[str, Any], source: str) -> Grid:
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes over a base, as Snakemake lays run files over each other, variants of ``methods`` included."""
+    """Override a base by changes, as Snakemake merges run files, including variants in ``methods``."""
     result = merged(base, changes)
     before, after = base.get("methods"), changes.get("methods")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -152,6 +154,5 @@ def _check_reference(reference: str, runs: list[RunSettings], source: str) -> No
     labels = dict.fromkeys(label for run in runs for label in run.stated_variants())
     if reference not in labels:
         raise GeniferError(
-            f"{source}: reference: '{reference}' is in methods of none of the runs; there are: "
-            f"{', '.join(labels)}"
+            f"{source}: reference: '{reference}' is not a method of any run; there are: {', '.join(labels)}"
         )

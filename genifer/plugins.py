@@ -1,4 +1,4 @@
-"""Plugins: Python files and installed packages that bring methods and data sets."""
+"""Plugins: Python files and installed packages that add methods and data sets."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HASH_LENGTH = 12
 
 @dataclass(frozen=True)
 class Found:
-    """A class that a plugin brings.
+    """A class that was found in a plugin or in this package.
 
     Attributes:
-        source: how messages name where it comes from.
-        source_hash: of the file that defines it; None for a part of this package.
+        source: where it comes from, for messages.
+        source_hash: hash of the file that defines it; None for a class of this package.
     """
 
     cls: type[Any]
@@ -36,16 +36,16 @@ class Found:
 
 
 def classes_in_file(path: Path, bases: tuple[type[Any], ...]) -> list[Found]:
-    """Import a Python file and return the classes that it defines for these bases.
+    """Import a Python file and return the classes in it that derive from these bases.
 
     Raises:
-        GeniferError: it does not exist, does not import, or defines none.
+        GeniferError: the file does not exist, cannot be imported, or defines none.
     """
     try:
         source_hash = hash_of(path)
     except OSError as error:
         raise GeniferError(
-            f"plugins: {path} cannot be read ({error.strerror}); give the path of a Python file, seen from "
+            f"plugins: {path} cannot be read ({error.strerror}); give the path of a Python file, relative to "
             f"{Path.cwd()}"
         ) from error
     module = _import_file(path, source_hash)
@@ -57,9 +57,10 @@ def classes_in_file(path: Path, bases: tuple[type[Any], ...]) -> list[Found]:
 
 
 def classes_of_packages(group: str) -> Iterator[Found]:
-    """The classes that installed packages name as entry points of a group.
+    """Yield the classes that installed packages declare as entry points of a group.
 
-    One that does not load is left out with a warning, so that a broken package stops no other run.
+    A class that cannot be loaded is skipped with a warning, so that a broken package does not stop runs that
+    do not use it.
     """
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else entry.value
@@ -69,7 +70,7 @@ def classes_of_packages(group: str) -> Iterator[Found]:
             yield Found(cls, f"package {package} ({entry.value})", hash_of(source))
         except Exception as error:
             log.warning(
-                "package %s: its entry point %s of %s is left out: %s", package, entry.value, group, error
+                "package %s: skipped its entry point %s of %s: %s", package, entry.value, group, error
             )
 
 
@@ -91,16 +92,16 @@ def _import_file(path: Path, source_hash: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise GeniferError(
-            f"plugins: {path} does not import: {type(error).__name__}: {error}{_line_in(path, error)}; "
-            "mend it, or take it from the list"
+            f"plugins: {path} cannot be imported: {type(error).__name__}: {error}{_line_in(path, error)}; "
+            "fix it, or remove it from the list"
         ) from error
     return module
 
 
 def _line_in(path: Path, error: BaseException) -> str:
-    """Where in the file an error arose."""
+    """Return where in the file an error was raised, for messages."""
     if isinstance(error, SyntaxError):
-        return ""  # its text has the line
+        return ""  # its text names the line already
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
@@ -110,7 +111,7 @@ def _line_in(path: Path, error: BaseException) -> str:
 
 
 def _defined_in(module: ModuleType, bases: tuple[type[Any], ...]) -> list[type[Any]]:
-    """Classes that the module itself defines, without those that others in it extend."""
+    """Return the classes that a module itself defines, except unnamed ones that others in it extend."""
     own = [
         value
         for value in vars(module).values()

@@ -1,4 +1,4 @@
-"""Published accuracies: the file that ``plots.published`` names, and which of its figures fit a run."""
+"""Published accuracies: reading the file named by ``plots.published``, and selecting those that fit a run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Published:
 
     Attributes:
         data_set: its name in ``data.dataset``.
-        scenario: sizes of the tasks as the file writes them, such as ``50 + 5 x 10``.
-        tasks: the same as numbers of new classes.
+        scenario: sizes of the tasks as written in the file, such as ``50 + 5 x 10``.
+        tasks: the same as a number of new classes per task.
         metric: one of `PUBLISHED_METRICS`.
-        definition: of the metric, as far as the source gives it.
+        definition: definition of the metric, as far as the source gives it.
         value: in per cent.
     """
 
@@ -41,9 +41,9 @@ class Published:
 
 
 def fitting(settings: RunSettings) -> list[Published]:
-    """Return the figures for a run's data set and sizes of tasks.
+    """Return the published figures for a run's data set and sizes of tasks.
 
-    None fits a run that is evaluated on validation images.
+    There are none for a run that is evaluated on validation images.
 
     Raises:
         GeniferError: see `read_published`.
@@ -83,9 +83,7 @@ def read_published(path: Path) -> list[Published]:
 
 def _figure(row: dict[str, str | None], where: str) -> Published:
     if None in row:
-        raise GeniferError(
-            f"{where}: has more cells than the file has columns; put text with commas in quotes"
-        )
+        raise GeniferError(f"{where}: has more cells than there are columns; put text with commas in quotes")
     cells = {name: (row[name] or "").strip() for name in PUBLISHED_COLUMNS}
 
     def refuse(name: str, allowed: str) -> GeniferError:
@@ -110,7 +108,7 @@ def _figure(row: dict[str, str | None], where: str) -> Published:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 100:
-        raise refuse("value", "a number of per cent from 0 to 100")
+        raise refuse("value", "a percentage from 0 to 100")
     return Published(
         cells["method"],
         cells["data_set"],

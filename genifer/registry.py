@@ -1,6 +1,6 @@
-"""The registry: which methods and data sets there are, built in and from plugins.
+"""The registry of methods and data sets: those of this package and those of plugins.
 
-Everything that depends on them (settings, commands, rules, tables, colours, estimates) asks here.
+Everything that depends on them (settings, commands, rules, tables, colours, estimates) uses the registry.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from genifer.settings import MethodSettings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = frozenset({"classifier", "data", "gan", "shared"})
-"""Names that commands and folders use already; the blocks of a run file are refused, too."""
+"""Names that commands and folders already use; the names of a run file's blocks are reserved too."""
 
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -39,7 +39,7 @@ class Registry:
     datasets: Mapping[str, type[Dataset]]
 
     def method(self, name: str) -> type[Method]:
-        """A method by its name.
+        """Return the method of a name.
 
         Raises:
             GeniferError: there is none.
@@ -49,7 +49,7 @@ class Registry:
         return self.methods[name]
 
     def dataset(self, name: str) -> type[Dataset]:
-        """A data set by its name.
+        """Return the data set of a name.
 
         Raises:
             GeniferError: there is none.
@@ -59,7 +59,7 @@ class Registry:
         return self.datasets[name]
 
     def listing(self) -> str:
-        """What there is, one line each, for people."""
+        """Return a list of all methods and data sets for people, one per line."""
         lines = ["methods:", *(f"  {name:14} {cls.summary()}" for name, cls in self.methods.items())]
         lines += ["data sets:", *(f"  {name:14} {_described(cls)}" for name, cls in self.datasets.items())]
         return "\n".join(lines)
@@ -67,8 +67,8 @@ class Registry:
     @staticmethod
     def hint(known: Mapping[str, object]) -> str:
         return (
-            f"there are: {', '.join(known)}. One of your own is named by its file under 'plugins' in the run "
-            "file, or comes with an installed package"
+            f"there are: {', '.join(known)}. To use one of your own, add its file to 'plugins' in the run "
+            "file, or install its package"
         )
 
 
@@ -79,14 +79,14 @@ def _described(dataset: type[Dataset]) -> str:
 
 @cache
 def registry(plugins: tuple[Path, ...] = (), reserved: frozenset[str] = RESERVED) -> Registry:
-    """The methods and data sets of this package, of installed packages, and of plugin files.
+    """Return the methods and data sets of this package, of installed packages, and of plugin files.
 
     Args:
-        plugins: Python files.
-        reserved: names that no method may take.
+        plugins: paths of Python files.
+        reserved: names that no method may have.
 
     Raises:
-        GeniferError: a plugin does not import, lacks the contract, or takes a name that exists.
+        GeniferError: a plugin cannot be imported, does not follow the contract, or uses an existing name.
     """
     methods: dict[str, Found] = {}
     datasets: dict[str, Found] = {}
@@ -122,7 +122,7 @@ def _add(known: dict[str, Found], found: Found, kind: str) -> None:
     name = found.cls.name
     if name in known:
         raise GeniferError(
-            f"{found.source}: {found.cls.__name__} takes the name '{name}' of another {kind} "
+            f"{found.source}: {found.cls.__name__} has the name '{name}' of another {kind} "
             f"({known[name].source}); give it another name"
         )
     known[name] = found
@@ -133,14 +133,12 @@ def _check_name(found: Found, reserved: frozenset[str]) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise GeniferError(
             f"{found.source}: {found.cls.__name__}.name is {name!r}; it must be a text of lower-case "
-            "letters, "
-            'digits and underscores that begins with a letter, for example name = "my_method"'
+            'letters, digits and underscores that begins with a letter, for example name = "my_method"'
         )
     if name in reserved:
         raise GeniferError(
-            f"{found.source}: {found.cls.__name__} takes the name '{name}', which run files use for "
-            "something "
-            "else; give it another name"
+            f"{found.source}: {found.cls.__name__} has the name '{name}', which is reserved; give it "
+            "another name"
         )
     version = found.cls.version
     if not isinstance(version, int):
@@ -150,7 +148,7 @@ def _check_name(found: Found, reserved: frozenset[str]) -> None:
 
 
 BASES: tuple[type[BaseModel], ...] = get_args(MethodSettings)
-"""Of a method's settings."""
+"""Base classes of a method's settings."""
 
 
 def _check_choice(found: Found, attribute: str, allowed: tuple[str, ...]) -> None:
@@ -177,7 +175,7 @@ def _check_method(found: Found, reserved: frozenset[str]) -> None:
         own = settings.model_fields[name]
         if own.annotation != field.annotation and name != "steps":
             raise GeniferError(
-                f"{where}.{name} clashes with the setting of that name that every training has; "
+                f"{where}.{name} conflicts with the setting of that name that every training has; "
                 "give it another name"
             )
     try:
@@ -186,8 +184,7 @@ def _check_method(found: Found, reserved: frozenset[str]) -> None:
         problem = error.errors(include_url=False)[0]
         raise GeniferError(
             f"{where}: its defaults are not valid: {'.'.join(map(str, problem['loc']))}: {problem['msg']}; "
-            "every "
-            "setting needs a default"
+            "every setting needs a valid default"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Run files: read, checked and explained; and the defaults written as one."""
+"""Run files: reading and checking them, explaining errors, and writing the defaults as one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from genifer.settings_model import settings_model
 from genifer.variants import check_variant, refuse_other_blocks
 
 RENAMED = {"classifier.readout_bias": "classifier.head_bias"}
-"""Settings of earlier versions, and what they are called now."""
+"""Settings of earlier versions, and their current names."""
 
 HEADER = """\
 # The paper's experiment: CIFAR-100, 50 + 5 x 10 classes (Thandiackal et al., 2024).
@@ -46,7 +46,11 @@ def load_settings(path: Path) -> RunSettings:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings that a run file states, unchecked."""
+    """Read the settings in a run file, without checking them.
+
+    Raises:
+        GeniferError: the file cannot be read, or holds no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -66,7 +70,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
-    """Check settings that are already a mapping; ``source`` names them in messages.
+    """Check settings given as a mapping.
+
+    Args:
+        content: the settings that differ from the defaults.
+        source: the file or option that they come from, for messages.
 
     Raises:
         GeniferError: a setting is unknown or out of range, or settings do not fit together.
@@ -74,7 +82,7 @@ def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
     _refuse_renamed(content, source)
     if "axes" in content:
         raise GeniferError(
-            f"{source}: axes: this is a grid of several runs; run it with: snakemake --snakefile "
+            f"{source}: axes: this is a grid of several runs; start it with: snakemake --snakefile "
             "workflow/grid.smk --configfile GRID_FILE"
         )
     registry = _registry(content, source)
@@ -92,18 +100,22 @@ def parse_settings(content: Mapping[str, Any], source: str) -> RunSettings:
 
 
 def parse_mapping(text: str, option: str) -> dict[str, Any]:
-    """The mapping that an option of the command line gives, as JSON or in YAML's flow style."""
+    """Parse the value of a command-line option as a mapping, in JSON or in YAML's flow style.
+
+    Raises:
+        GeniferError: it is not a mapping.
+    """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise GeniferError(f"{option} is not valid JSON or YAML: {error}") from error
     if not isinstance(content, dict):
-        raise GeniferError(f"{option}: {text!r} is no mapping, such as '{{compile: off}}'")
+        raise GeniferError(f"{option}: {text!r} is not a mapping, such as '{{compile: off}}'")
     return content
 
 
 def with_runtime(run: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
-    """The settings with changes in the block ``runtime``, from the command line.
+    """Return the settings with changes to the block ``runtime`` from the command line.
 
     Raises:
         GeniferError: a setting does not exist or is out of range.
@@ -117,14 +129,14 @@ def _registry(content: Mapping[str, Any], source: str) -> Registry:
     plugins = content.get("plugins") or []
     if not isinstance(plugins, Sequence) or isinstance(plugins, str):
         raise GeniferError(
-            f"{source}: plugins: {plugins!r} is not allowed: give a list of Python files, such as "
+            f"{source}: plugins: {plugins!r} is not allowed; give a list of Python files, such as "
             "[my/method.py]"
         )
     return registry_of([Path(str(plugin)) for plugin in plugins])
 
 
 def _with_dataset_defaults(data: Mapping[str, Any], registry: Registry, source: str) -> dict[str, Any]:
-    """The data block with the data set's own values in place of ``default``."""
+    """Return the data block with the data set's own values in place of ``default``."""
     name = data["dataset"]
     if not isinstance(name, str) or name not in registry.datasets:
         raise GeniferError(
@@ -142,7 +154,7 @@ def _with_dataset_defaults(data: Mapping[str, Any], registry: Registry, source: 
     archive = resolved["archive"]
     if dataset.archive == "required" and archive is None:
         raise GeniferError(
-            f"{source}: data.archive is missing: data.dataset: {name} needs the path of "
+            f"{source}: data.archive is missing; for data.dataset: {name}, set it to the path of "
             f"{dataset.archive_format}"
         )
     if dataset.archive == "none" and archive is not None:
@@ -161,7 +173,7 @@ def _refuse_renamed(content: Mapping[str, Any], source: str) -> None:
 
 @contextmanager
 def _explained(source: str, model: type[RunSettings]) -> Iterator[None]:
-    """Turn errors of validation into messages that begin with their source."""
+    """Context manager: turn validation errors into messages that begin with their source."""
     try:
         yield
     except ValidationError as error:
@@ -174,10 +186,10 @@ def _explained(source: str, model: type[RunSettings]) -> Iterator[None]:
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
-    """Turn pydantic's report into one line per setting: its name, value and what is allowed.
+    """Turn pydantic's report into one line per setting, with its name, value and what is allowed.
 
     Args:
-        model: of the run; the error may be one of its blocks'.
+        model: class of the run's settings; the error may come from one of its blocks.
     """
     block = [name for name, field in model.model_fields.items() if _title(field.annotation) == error.title]
     lines = []
@@ -206,27 +218,26 @@ def _title(annotation: Any) -> str | None:
 
 
 def _names_a_type(part: int | str) -> bool:
-    """Whether a part of an error's place is pydantic's name for one alternative of a type."""
+    """Return whether a part of an error's location is pydantic's name for an alternative of a union."""
     return isinstance(part, str) and ("[" in part or part in ("function-before", "constrained-int"))
 
 
 def _instead(parts: list[str], model: type[BaseModel]) -> str:
-    """What there is in place of a setting that does not exist."""
+    """Return a hint at what to write instead of a setting that does not exist."""
     block: Any = model
     for part in parts[:-1]:
         block = block.model_fields[part].annotation
     name, _, key = parts[-1].partition(".")
     if len(parts) == 1 and key and name in model.model_fields:
         return (
-            f"settings lie in blocks: write '{name}={{{key}: ...}}' on the command line, or '{key}: ...' "
-            "under "
-            f"'{name}:' in a run file"
+            f"settings are in blocks: write '{name}={{{key}: ...}}' on the command line, or '{key}: ...' "
+            f"under '{name}:' in a run file"
         )
     return f"settings here are: {', '.join(sorted(block.model_fields))}"
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings, as JSON has them, by their full names, such as gan.r1_gamma, and as text."""
+    """Map the full names of settings, such as gan.r1_gamma, to their values as text."""
     flat: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -237,11 +248,11 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, st
 
 
 LAST_BLOCKS = ("evaluation", "plots", "runtime")
-"""They come after the methods' blocks in a run file."""
+"""Blocks that follow the methods' blocks in the file of defaults."""
 
 
 def default_run_file(registry: Registry) -> str:
-    """All settings as YAML, each under its description."""
+    """Return all settings and their defaults as YAML, each below its description."""
     defaults = settings_model(registry)()
     names = [name for name in type(defaults).model_fields if name not in LAST_BLOCKS]
     return HEADER + _block(defaults, [*names, *LAST_BLOCKS], 0)
@@ -273,7 +284,7 @@ def _block(block: BaseModel, names: Sequence[str], indent: int) -> str:
 
 
 def flow_style(value: Any) -> str:
-    """A value in YAML's flow style, which for these types is JSON; plain words without quotes."""
+    """Format a value in YAML's flow style, which for these types is JSON, but without quotes for words."""
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit():
         return value
     if isinstance(value, list):

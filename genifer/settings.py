@@ -1,7 +1,7 @@
-"""Settings of networks and trainings: every key once, with its default, unit and meaning.
+"""Settings of networks and trainings: each defined once, with its default, unit and meaning.
 
 The defaults are those of the paper's experiment (CIFAR-100, 50 + 5 x 10 classes). A method extends
-`TrainingSettings` in its own file; `genifer.config` puts all blocks together.
+`TrainingSettings` in its own file; `genifer.config` combines all blocks.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ StageOfClassifier = Annotated[int, Field(ge=0, le=POOLED)]
 
 
 IMAGENET_WEIGHTS = Path("imagenet")
-"""In place of a file of weights: those that torchvision trained on ImageNet."""
+"""Value of ``classifier.pretrained`` that stands for torchvision's ImageNet weights instead of a file."""
 
 
 class Settings(BaseModel):
-    """Base of all blocks: unknown keys are refused, values never change."""
+    """Base class of all blocks of settings; unknown keys are rejected, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -39,7 +39,7 @@ class ClassifierSettings(Settings):
     stem: Literal["small", "imagenet"] = Field(
         "small",
         description="small: a 3 x 3 convolution, for images up to 64 pixels; imagenet: a 7 x 7 convolution "
-        "and a pooling, which reduce the sides to a quarter, for larger ones",
+        "and pooling, which reduce the sides to a quarter, for larger images",
     )
     width: PositiveInt = Field(
         64, description="channels after the stem; the groups have 1, 2, 4 and 8 times as many"
@@ -47,14 +47,14 @@ class ClassifierSettings(Settings):
     head_bias: bool = Field(True, description="whether the head (the linear layer) has a bias")
     pretrained: Path | None = Field(
         None,
-        description="weights from which the first task's training takes its first stages: imagenet, which "
-        "downloads torchvision's; a .pth or .safetensors file of torchvision's weights; or a "
-        "classifier.safetensors of a run",
+        description="pretrained weights for the first stages on the first task: imagenet, which downloads "
+        "torchvision's weights; a .pth or .safetensors file with torchvision's weights; or a "
+        "classifier.safetensors of a run; null: none",
     )
     pretrained_stages: Annotated[int, Field(ge=1, le=5)] = Field(
         5,
-        description="number of stages to take: 1 is the stem, 2 to 5 the groups; torchvision's stem fits "
-        "stem: imagenet only",
+        description="number of stages with pretrained weights: 1 is the stem, 2 to 5 add the groups; "
+        "torchvision's stem fits only stem: imagenet",
     )
 
 
@@ -67,21 +67,21 @@ class GeneratorSettings(Settings):
     channels: list[PositiveInt] | None = Field(
         None,
         description="channels of the learned constant and after each convolution: two per resolution "
-        "from 4 up; null takes the paper's 512, 512, 256, 256, 128, 128, 64, 64 as far as needed, "
+        "from 4 up; null uses as many as needed of the paper's 512, 512, 256, 256, 128, 128, 64, 64, "
         "then 32, 32, 16, 16, 8, 8",
     )
     normalize_inputs: bool = Field(
         False,
         description="normalise latent vector and class embedding to a mean square of 1, so that the class "
-        "counts from the first step on",
+        "has an effect from the first step on",
     )
     mapping_learning_rate: PositiveFloat = Field(
-        0.01, description="learning rate of the mapping network, relative to the other layers'"
+        0.01, description="learning rate of the mapping network, relative to that of the other layers"
     )
 
 
 class DiscriminatorSettings(Settings):
-    """The network that tells real features from generated ones."""
+    """The network that distinguishes real features from generated ones."""
 
     width: PositiveInt = Field(64, description="the layers have 1 to 8 times as many channels")
 
@@ -120,28 +120,29 @@ RADAM = OptimizerSettings(name="radam", learning_rate=1e-4)
 
 
 class TrainingSettings(Settings):
-    """Settings that every training of a classifier has; methods add their own."""
+    """Settings that all trainings of a classifier have; methods add their own."""
 
     steps: PositiveInt = Field(15_600, description="optimizer steps per task")
     batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images per step")
     crop_padding: Annotated[int, Field(ge=0)] = Field(
-        4, description="random crop after padding by this many pixels that repeat the border; 0: no crop"
+        4,
+        description="pixels on each side that repeat the border before a random crop; 0: no crop",
     )
     horizontal_flip: bool = Field(True, description="mirror half of the images")
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         0,
-        description="number of classifier stages whose weights stay fixed: 1 is the stem; 5 all but the head",
+        description="number of classifier stages with frozen weights: 1 is the stem, 5 all but the head",
     )
     frozen_batch_norm: bool = Field(
         False,
-        description="the fixed stages normalise with their running statistics and keep them; otherwise with "
-        "the batch's",
+        description="frozen stages normalise by their running statistics, which stay fixed, instead of the "
+        "batch's",
     )
     optimizer: OptimizerSettings = RADAM
 
 
 class HeadSettings(Settings):
-    """Settings of methods that train the head alone after the first task, on features of images."""
+    """Settings of methods that train only the head after the first task, on features of images."""
 
     frozen_stages: ClassVar[int] = 5
     frozen_batch_norm: ClassVar[bool] = True
@@ -161,7 +162,7 @@ class FrozenSettings(Settings):
 
 
 MethodSettings = TrainingSettings | HeadSettings | FrozenSettings
-"""What a method's settings derive from."""
+"""The base classes for a method's settings."""
 
 
 class PretrainClassifierSettings(TrainingSettings):
@@ -171,8 +172,8 @@ class PretrainClassifierSettings(TrainingSettings):
     optimizer: OptimizerSettings = OptimizerSettings()
     rotations: bool = Field(
         False,
-        description="also learn each class rotated by 90, 180 and 270 degrees, as three classes of its own "
-        "that are dropped afterwards; four times as many images per step",
+        description="also learn each class rotated by 90, 180 and 270 degrees, as three additional classes "
+        "that are dropped afterwards; each step has four times as many images",
     )
 
 
@@ -183,18 +184,20 @@ class AdaSettings(Settings):
         "adaptive", description="adaptive adjusts the probability, fixed keeps it, none disables augmentation"
     )
     probability: Fraction = Field(
-        0.0, description="probability of each operation per image; with adaptive, where it starts"
+        0.0, description="probability of each operation per image; with adaptive, its initial value"
     )
     target: Annotated[float, Field(gt=-1, lt=1)] = Field(
-        0.5, description="adaptive: mean sign of D(real) to steer to"
+        0.5, description="adaptive: target value of the mean sign of D(real)"
     )
     interval: PositiveInt = Field(4, description="adaptive: steps between adjustments")
     full_range_steps: PositiveInt = Field(
-        4000, description="adaptive: steps in which the probability can go from 0 to 1"
+        4000, description="adaptive: minimum number of steps from probability 0 to 1"
     )
     max_probability: Fraction = Field(0.5, description="adaptive: upper limit of the probability")
     reset_each_task: bool = Field(
-        True, description="adaptive: start every task with gan.ada.probability; false continues from the last"
+        True,
+        description="adaptive: start every task with gan.ada.probability; false continues from the "
+        "previous task's",
     )
 
     @model_validator(mode="after")
@@ -208,15 +211,17 @@ class AdaSettings(Settings):
 
 
 class GanSettings(Settings):
-    """What both trainings of the GAN, on the first and on later tasks, share."""
+    """Settings of the GAN's training on the first task and on later tasks."""
 
     matching_stage: StageOfClassifier = Field(
-        4, description="stage of the classifier whose features the GAN matches; 0 is the image, 6 pooled"
+        4,
+        description="stage of the classifier whose features the GAN matches; 0 is the image, 6 the pooled "
+        "features",
     )
     matching_mode: Literal["indirect", "direct"] = Field(
         "indirect",
-        description="indirect: the generator makes images; direct: it makes features of that stage, which "
-        "enter the classifier there",
+        description="indirect: the generator produces images; direct: it generates features of the matching "
+        "stage, which enter the classifier there",
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(
         64, description="images per step; an even number up to 32, or a multiple of 32"
@@ -230,27 +235,27 @@ class GanSettings(Settings):
     )
     decay_start: Fraction = Field(
         1.0,
-        description="fraction of the steps after which both learning rates fall linearly, to zero at the "
-        "end; 1: they stay",
+        description="fraction of the steps after which both learning rates decrease linearly, to zero at the "
+        "end; 1: they stay constant",
     )
     critic_steps: PositiveInt = Field(1, description="discriminator steps per generator step")
     share_generated: bool = Field(
         False,
-        description="generate samples once per step for the discriminator's and the generator's half, "
-        "which is faster; the generator's half then draws no noise and augmentation of its own",
+        description="generate samples once per step, for the discriminator's and the generator's half, "
+        "which is faster; the generator's half then has no noise and augmentation of its own",
     )
     guidance_weight: Weight = Field(
         0.0,
         description="weight in the generator's loss of the frozen classifier's cross-entropy on generated "
-        "samples, with the classes asked for as labels",
+        "samples, with the requested classes as labels",
     )
     feature_means_weight: Weight = Field(
         0.0,
         description="weight in the generator's loss of the squared distance between the mean pooled features "
         "of generated and of real samples of each class, relative to their variance",
     )
-    r1_gamma: Weight = Field(0.5, description="weight of the gradient penalty R1")
-    r1_interval: PositiveInt = Field(16, description="steps between penalties")
+    r1_gamma: Weight = Field(0.5, description="weight of the R1 gradient penalty")
+    r1_interval: PositiveInt = Field(16, description="steps between R1 penalties")
     ema_half_life: PositiveFloat = Field(500_000, description="half-life of the generator's EMA, in images")
     ada: AdaSettings = AdaSettings()
 
@@ -259,14 +264,14 @@ class GanSettings(Settings):
     def _divides_into_groups(cls, size: int) -> int:
         if size % 2 or (size > 32 and size % 32):
             raise ValueError(
-                f"is {size}; the minibatch standard deviation works on groups of 32: take an even "
+                f"is {size}; the minibatch standard deviation works on groups of 32: set an even "
                 "number up to 32, or a multiple of 32"
             )
         return size
 
     @property
     def generated_stage(self) -> int:
-        """Stage of what the generator makes: 0 for images."""
+        """Stage of the generated samples; 0 for images."""
         return self.matching_stage if self.matching_mode == "direct" else 0
 
     @model_validator(mode="after")
@@ -274,7 +279,7 @@ class GanSettings(Settings):
         if self.generated_stage and self.ada.mode != "none":
             raise ValueError(
                 f"gan.ada.mode: {self.ada.mode} augments images, but with gan.matching_mode: direct the "
-                "generator makes features; set gan.ada.mode: none"
+                "generator produces features; set gan.ada.mode: none"
             )
         return self
 
@@ -295,15 +300,15 @@ class TrainGanSettings(Settings):
     ema_rampup_steps: PositiveFloat = Field(
         40_014.0, description="generator steps over which the EMA's half-life grows to its full length"
     )
-    distillation_weight: Weight = Field(
-        10.0, description="weight of the distance to the old generator's samples"
-    )
+    distillation_weight: Weight = Field(10.0, description="weight of the distance to the teacher's samples")
     distillation_loss: Literal["L1", "L2"] = Field(
         "L1", description="mean absolute (L1) or mean squared (L2) difference"
     )
     distillation_stage: StageOfClassifier = Field(
-        0, description="stage at which samples are compared; 0: as they leave the generators"
+        0, description="stage at which samples are compared; 0: the generators' output"
     )
-    distillation_grows: bool = Field(True, description="multiply that weight by old classes / new classes")
+    distillation_grows: bool = Field(
+        True, description="multiply distillation_weight by old classes / new classes"
+    )
     reinitialize_generator: bool = Field(False, description="start each task with a new generator")
     reinitialize_discriminator: bool = Field(False, description="start each task with a new discriminator")

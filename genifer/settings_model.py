@@ -1,4 +1,4 @@
-"""The settings of a run with the blocks of all methods that a registry has."""
+"""The settings of a run, with the blocks of all methods in a registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genifer.registry import Registry
 
 
 def settings_model(registry: Registry) -> type[RunSettings]:
-    """The settings with a block for each method of a registry."""
+    """Return the class of a run's settings with a block for each method in a registry."""
     return _model(tuple(registry.methods.values()), tuple(registry.datasets.values()))
 
 
@@ -47,6 +47,6 @@ def _model(methods: tuple[type[Method], ...], datasets: tuple[type[Dataset], ...
 
 
 def _phrase(sentence: str) -> str:
-    """A sentence as a part of another one."""
+    """Turn a sentence into part of another one."""
     text = sentence.rstrip(".")
     return text[:1].lower() + text[1:]

@@ -1,4 +1,4 @@
-"""Sizes of tasks as papers write them: ``50 + 5 x 10`` is a first task of 50 classes, then five of 10."""
+"""Sizes of tasks as in papers: ``50 + 5 x 10`` means a first task of 50 classes and then five of 10."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import groupby
 
 TERM = re.compile(r"(?:(\d+)\s*[x×]\s*)?(\d+)")  # noqa: RUF001
 MOST_TASKS = 10_000
-"""No data set has as many classes; a misprint must not fill the memory."""
+"""Maximum number of tasks, more than any data set has classes, so that a typo cannot fill the memory."""
 
 
 def parse_tasks(text: str) -> list[int]:
-    """Read sizes of tasks, such as ``50 + 5 x 10`` or ``10 x 10``.
+    """Parse sizes of tasks, such as ``50 + 5 x 10`` or ``10 x 10``.
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text does not follow this notation.
     """
     tasks: list[int] = []
     for term in text.split("+"):
@@ -31,7 +31,7 @@ def parse_tasks(text: str) -> list[int]:
 
 
 def tasks_text(tasks: Sequence[int]) -> str:
-    """Write sizes of tasks; `parse_tasks` reads them back."""
+    """Format sizes of tasks as text that `parse_tasks` reads back."""
     first, *later = tasks
     if not later or all(size == first for size in later):
         return f"{len(tasks)} x {first}"
@@ -42,7 +42,7 @@ def tasks_text(tasks: Sequence[int]) -> str:
 
 
 def fitting_tasks(tasks: Sequence[int], n_classes: int) -> list[list[int]]:
-    """Similar sizes of tasks that add up to a number of classes, the most similar first."""
+    """Return similar sizes of tasks that add up to a number of classes, the most similar first."""
     n_later = len(tasks) - 1
     first = n_classes - sum(tasks[1:])
     half, rest = n_classes - n_classes // 2, n_classes // 2
@@ -57,10 +57,10 @@ def fitting_tasks(tasks: Sequence[int], n_classes: int) -> list[list[int]]:
 
 
 def refusal_of_tasks(tasks: Sequence[int], found: str, n_classes: int) -> str:
-    """Say that tasks do not add up to the classes, and which similar ones do.
+    """Return the message that tasks do not add up to the classes, with similar sizes of tasks that do.
 
     Args:
-        found: who has how many classes, such as ``cifar100 has 100``.
+        found: text that says where the number of classes comes from, such as ``cifar100 has 100``.
     """
     fitting = " or ".join(f"'{tasks_text(one)}'" for one in fitting_tasks(tasks, n_classes))
     such_as = f", such as {fitting}" if fitting else ""

@@ -1,8 +1,8 @@
 """Versions of jobs, and the settings that each job depends on.
 
-Snakemake and DVC do not look at the package's code: what they know of it are these numbers, and those of the
-methods and data sets. Raise a job's number when a change of code changes its results, and not otherwise: then
-this job and what follows from it run again. ``tests/test_versions.py`` fails where that was forgotten.
+Snakemake and DVC do not track the package's code, only these versions and those of the methods and data sets.
+Raise a job's version when a change of the code changes its results, and only then: this job, and the jobs
+that depend on it, run again. ``tests/test_versions.py`` fails if that was forgotten.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VERSIONS = {
 }
 
 COMPUTED_WITH = ("runtime.precision", "runtime.deterministic")
-"""What all trainings and the evaluation of replay depend on."""
+"""Settings of ``runtime`` on which all trainings and the evaluation of replay depend."""
 
 JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "download_data": ("data.dataset", "data.archive_md5"),
@@ -53,15 +53,15 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "plot": ("plots", "data.dataset", "scenario.tasks"),
     "plot_published": ("plots", "data.dataset", "scenario.tasks", "evaluation.split"),
 }
-"""The settings that each job depends on, and may read; a method's training: see `settings_of_job`."""
+"""Settings that each job depends on and may read. For trainings of methods see `settings_of_job`."""
 
 NEWER_THAN_RESULTS: dict[str, dict[str, Any]] = {
     "classifier": {"stem": "small"},
     "pretrain_classifier": {"rotations": False},
 }
-"""Settings that came after results were recorded, with the value that those were made with.
+"""Settings added after results were recorded, with the value that those results correspond to.
 
-Jobs get them only with another value. So results with this value stay valid.
+A job's settings include them only if they have another value, so the recorded results stay valid.
 """
 
 TRAIN = "train_"
@@ -70,25 +70,25 @@ GAN_JOBS = ("pretrain_gan", "train_gan")
 
 
 def method_of_job(job: str, registry: Registry) -> type[Method] | None:
-    """The method whose training a job is; None for other jobs."""
+    """Return the method whose training a job is; None for other jobs."""
     return None if job in VERSIONS else registry.method(job.removeprefix(TRAIN))
 
 
 def steps_of_job(job: str, settings: RunSettings) -> int:
-    """Steps of a training."""
+    """Return the number of steps of a training."""
     block: Any = getattr(settings, job if job in VERSIONS else job.removeprefix(TRAIN))
     return int(block.steps)
 
 
 def batch_block_of_job(job: str) -> str:
-    """The block of settings that holds a training's batch size and learning rate."""
+    """Return the block of settings that holds a training's batch size and learning rate."""
     if job in GAN_JOBS:
         return "gan"
     return job if job in VERSIONS else job.removeprefix(TRAIN)
 
 
 def settings_of_job(job: str, registry: Registry) -> tuple[str, ...]:
-    """The full names of the blocks and settings that a job depends on."""
+    """Return the full names of the blocks and settings that a job depends on."""
     method = method_of_job(job, registry)
     if method is None:
         return JOB_SETTINGS[job]
@@ -97,10 +97,10 @@ def settings_of_job(job: str, registry: Registry) -> tuple[str, ...]:
 
 
 def version_of_job(job: str, settings: RunSettings, method: type[Method] | None = None) -> int | str:
-    """The version of a job.
+    """Return the version of a job.
 
     Args:
-        method: whose classifier an evaluation reads.
+        method: the method whose classifier an evaluation reads.
     """
     own = method_of_job(job, settings.registry)
     if own is not None:
@@ -114,7 +114,7 @@ def version_of_job(job: str, settings: RunSettings, method: type[Method] | None 
 
 
 def job_settings(settings: RunSettings, job: str, method: type[Method] | None = None) -> dict[str, Any]:
-    """The settings that a job depends on, as plain data, with its version."""
+    """Return the settings that a job depends on, as plain data, with its version."""
     everything = plain(settings)
     part: dict[str, Any] = {"version": version_of_job(job, settings, method)}
     for key in settings_of_job(job, settings.registry):
@@ -132,12 +132,16 @@ def job_settings(settings: RunSettings, job: str, method: type[Method] | None = 
 
 
 def settings_of_variant(variant: Variant, job: str) -> dict[str, Any]:
-    """The settings that a variant's job depends on."""
+    """Return the settings that a variant's job depends on, as plain data, with its version."""
     return job_settings(variant.settings, job, variant.method)
 
 
 def parse_json(text: str, option: str) -> dict[str, Any]:
-    """The JSON object that an option of the command line gives."""
+    """Parse the value of a command-line option as a JSON object.
+
+    Raises:
+        GeniferError: it is not a JSON object.
+    """
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -148,13 +152,13 @@ def parse_json(text: str, option: str) -> dict[str, Any]:
 
 
 def settings_from_job(text: str, job: str, runtime: Mapping[str, Any]) -> RunSettings:
-    """The settings of a job from the JSON that the workflow passes; other settings are defaults.
+    """Read the settings of a job from the JSON that the workflow passes; other settings are defaults.
 
     Args:
-        runtime: ``plugins`` and settings of the block ``runtime`` that change no results.
+        runtime: ``plugins``, and settings of the block ``runtime`` that do not affect results.
 
     Raises:
-        GeniferError: the JSON is not that of this job and version.
+        GeniferError: the JSON does not fit this job and its version.
     """
     content = parse_json(text, "--settings")
     registry = registry_of(runtime.get("plugins", []))
@@ -180,9 +184,9 @@ def settings_from_job(text: str, job: str, runtime: Mapping[str, Any]) -> RunSet
 
 
 def _block(model: type[RunSettings], name: str, values: Mapping[str, Any]) -> Settings:
-    """A block, of which a job may get but some keys.
+    """Build a block of settings, of which a job may get only some keys.
 
-    Settings that the job does not get must not decide whether it is valid, so keys are taken one by one.
+    Keys are validated one by one, so that settings that the job does not get cannot make the block invalid.
     """
     block = model.model_fields[name].annotation
     assert isinstance(block, type)

@@ -63,7 +63,7 @@ def test_one_archive_is_downloaded_once(run_file: str) -> None:
     [
         ({"grid": "../up"}, ["grid: grid: '../up'", "not allowed"]),
         ({"axes": {}}, ["axes", "at least 1"]),
-        ({"axes": {"data": {}}}, ["axes has no values in 'data'"]),
+        ({"axes": {"data": {}}}, ["axes has no values for 'data'"]),
         ({"axes": {"data": {"a/b": {}}}}, ["axes has the label 'a/b' in 'data'", "letters"]),
         ({"axes": {"data": {"a": "nowhere.yaml"}}}, ["nowhere.yaml: cannot be read"]),
         ({"axes": {"data": {"a": {"gan": {"batch_size": 48}}}}}, ["grid: g-a: gan.batch_size", "48"]),

@@ -71,13 +71,13 @@ def test_moving_a_plugin_changes_nothing(plugin: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("import no_such_package\n", ["does not import", "no_such_package", "line 1"]),
-        ("x = 1\n\nraise SystemExit\n", ["does not import", "SystemExit"]),
-        ("def f(:\n", ["does not import", "SyntaxError"]),
+        ("import no_such_package\n", ["cannot be imported", "no_such_package", "line 1"]),
+        ("x = 1\n\nraise SystemExit\n", ["cannot be imported", "SystemExit"]),
+        ("def f(:\n", ["cannot be imported", "SyntaxError"]),
         ("x = 1\n", ["defines no method or data set", "genifer.methods"]),
         (METHOD.replace('"mine"', '"joint"'), ["'joint'", "another method", "part of genifer"]),
-        (METHOD.replace('"mine"', '"gan"'), ["'gan'", "something else"]),
-        (METHOD.replace('"mine"', '"runtime"'), ["'runtime'", "something else"]),
+        (METHOD.replace('"mine"', '"gan"'), ["'gan'", "is reserved"]),
+        (METHOD.replace('"mine"', '"runtime"'), ["'runtime'", "is reserved"]),
         (METHOD.replace('"mine"', '"My Method"'), ["Mine.name", "My Method", "lower-case"]),
         (METHOD.replace('    name = "mine"\n', ""), ["Mine.name is None"]),
         (METHOD + '    images = "all"\n', ["Mine.images", "'all'", "task, so_far"]),
@@ -90,7 +90,7 @@ def test_moving_a_plugin_changes_nothing(plugin: Callable[..., Path]) -> None:
         ),
         (
             METHOD + "    class Settings(TrainingSettings):\n        batch_size: str = 'many'\n",
-            ["Mine.Settings.batch_size", "clashes"],
+            ["Mine.Settings.batch_size", "conflicts"],
         ),
         (METHOD + METHOD.replace("Mine", "Yours"), ["'mine'", "another method"]),
         (

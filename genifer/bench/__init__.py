@@ -1,5 +1,5 @@
-"""How fast a run's trainings are on this machine, and how near to what the machine can do.
+"""Benchmarks: the speed of a run's trainings on this machine, and its ratio to the machine's peak.
 
-Networks are untrained and images random: only sizes matter. Each figure is the median over several repeats of
-several steps, after steps to warm up; on a GPU the clock is read when the GPU has finished.
+Networks are untrained and images random, because only their sizes matter. Each figure is the median over
+several repeats of several steps, after warm-up steps; on a GPU, timing includes waiting for the GPU.
 """

@@ -1,4 +1,4 @@
-"""Compare the speed of two checkouts on one machine, in turns."""
+"""Comparison of the speed of two checkouts on one machine, measured alternately."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Round:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast this checkout is."""
+        """Speed of this checkout relative to the other."""
         return self.other / self.here
 
 
 def options_of(
     device: str | None, precision: str | None, compiled: bool, steps: int, repeats: int, ada_p: float | None
 ) -> list[str]:
-    """Return the options of ``genifer bench`` with which both checkouts are measured."""
+    """Return the options of ``genifer bench`` for both checkouts."""
     given = {"--device": device, "--precision": precision, "--ada-p": ada_p}
     given |= {"--steps": str(steps), "--repeats": str(repeats)}
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
@@ -52,22 +52,27 @@ def compare(
     rounds: int,
     as_json: bool,
 ) -> None:
-    """Measure the benchmarks of this checkout and of another in turns, and print ratios per round.
+    """Run benchmarks in this checkout and in another one alternately, and print the ratios of each round.
 
-    Each measurement is ``genifer bench --json`` in a process of its own, so the other checkout may be of any
-    version that has this command; both use this Python environment.
+    Each measurement is ``genifer bench --json`` in a separate process, so the other checkout may have any
+    version with this command; both use this Python environment.
 
     Args:
         other: folder of the other checkout.
         what: benchmark, as in `genifer.bench.run.run_benchmarks`.
-        config: run file whose sizes are used; ``other_config`` for the other checkout, if it differs.
-        options: for both, as on the command line.
+        config: run file whose sizes are used.
+        other_config: run file for the other checkout; None uses ``config``.
+        options: options for both, as on the command line.
+        rounds: number of rounds.
+        as_json: print one JSON object instead of lines.
 
     Raises:
-        GeniferError: the folder is no checkout, a benchmark fails in it, or both have none in common.
+        GeniferError: the folder is not a checkout, a benchmark fails in it, or both have none in common.
     """
     if not (other / "genifer" / "__init__.py").is_file():
-        raise GeniferError(f"--against: {other} is no checkout of genifer; give a folder that holds genifer/")
+        raise GeniferError(
+            f"--against: {other} is not a checkout of genifer; give a folder that contains genifer/"
+        )
     measured: list[Round] = []
     if not as_json:
         typer.echo(f"{HERE} against {other.resolve()}: milliseconds, and how many times as fast\n")

@@ -33,16 +33,16 @@ from genifer.training.untrained import untrained_gan
 from genifer.versions import job_settings
 
 CIFAR_FORMAT = "cifar-100-python.tar.gz"
-"""The format of the archives that can be made up."""
+"""The only archive format that can be generated."""
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
 CIFAR_CLASSES = 100
 
 
 def data(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Measure the preparation of the run's data set, in a process of its own, and reading the first task.
+    """Measure the preparation of the run's data set, in a separate process, and reading the first task.
 
-    An archive that was not downloaded yet is made up, if it is of CIFAR-100's format. Its random images
-    compress worse than photographs.
+    If the archive has not been downloaded yet and has CIFAR-100's format, one with random images is generated
+    instead, which compress worse than photographs.
     """
     with tempfile.TemporaryDirectory(dir=Path(), prefix=".bench-") as folder:
         settings, archive, source = _with_archive(settings, Path(folder))
@@ -62,7 +62,7 @@ def data(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
 
 
 def _with_archive(settings: RunSettings, folder: Path) -> tuple[RunSettings, Path | None, str]:
-    """Settings to prepare the data set with, its downloaded archive, and what to say of its source."""
+    """Return settings for preparing the data set, its downloaded archive, and a note on its source."""
     downloaded = Layout(settings).downloaded
     if not downloaded:
         return settings, None, ""
@@ -71,11 +71,11 @@ def _with_archive(settings: RunSettings, folder: Path) -> tuple[RunSettings, Pat
     dataset = settings.registry.dataset(settings.data.dataset)
     if dataset.archive_format != CIFAR_FORMAT:
         raise GeniferError(
-            f"data.dataset: {dataset.name} was not downloaded yet; run: genifer download-data "
+            f"data.dataset: {dataset.name} has not been downloaded yet; run: genifer download-data "
             f"--config RUN_FILE --output {downloaded}"
         )
     archive = folder / CIFAR_FORMAT
-    # The peak memory of a process starts with that of its parent, so the archive is made in another one.
+    # A process inherits the peak memory of its parent, so another process generates the archive.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(make_up_cifar, archive).result()
     given = settings.data.model_copy(update={"archive": archive, "archive_md5": md5_of(archive)})
@@ -83,7 +83,7 @@ def _with_archive(settings: RunSettings, folder: Path) -> tuple[RunSettings, Pat
 
 
 def _prepare(settings: RunSettings, archive: Path | None, output: Path) -> int:
-    """Run the job; returns its peak memory in bytes."""
+    """Run the job, and return its peak memory in bytes."""
     command = [sys.executable, "-m", "genifer", "prepare-data", "--output", str(output)]
     command += ["--settings", json.dumps(job_settings(settings.of_seed(settings.seeds[0]), "prepare_data"))]
     command += ["--runtime", json.dumps({"plugins": [str(path) for path in settings.plugins]})]
@@ -93,7 +93,7 @@ def _prepare(settings: RunSettings, archive: Path | None, output: Path) -> int:
 
 
 def _peak_memory(command: list[str]) -> int:
-    """Run a command; returns its peak memory in bytes."""
+    """Run a command, and return its peak memory in bytes."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
     messages = process.stderr.read().decode()
@@ -124,8 +124,8 @@ def _add(tar: tarfile.TarFile, name: str, content: dict[str, Any]) -> None:
     tar.addfile(entry, pickled)
 
 
-class _AsPython2(pickle._Pickler):  # the one in C does not allow another way to write bytes
-    """Writes bytes as Python 2 wrote strings, like the archive's pickles."""
+class _AsPython2(pickle._Pickler):  # the C implementation does not allow overriding how bytes are written
+    """Writes bytes as Python 2 wrote strings, like the original archive's pickles."""
 
     write: Any
 
@@ -138,7 +138,7 @@ class _AsPython2(pickle._Pickler):  # the one in C does not allow another way to
 def checkpoint(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
     """Measure writing and reading the resume file and the checkpoint of a GAN's training, in this folder."""
     gan = untrained_gan(variant_with_gan(settings).settings, meter.job("pretrain_gan", 0))
-    gan.step(gan.draw_batch(), 0)  # gives the optimizers all their moments
+    gan.step(gan.draw_batch(), 0)  # so that the optimizers have all their state
     with tempfile.TemporaryDirectory(dir=Path(), prefix=".bench-") as folder:
         files, path = ResumeFiles(Path(folder), {}), Path(folder) / "gan.safetensors"
 

@@ -1,6 +1,6 @@
-"""How the cost of a step grows with the number of classes, the number of tasks, and the size of images.
+"""Growth of a step's cost with the number of classes, the number of tasks, and the size of images.
 
-Sizes are those of a run except for the one that grows. Steps are those of the last task.
+All other sizes are those of a run. The steps are those of the last task.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IMAGE_SIZES = (16, 32, 64, 128)
 
 
 def growth(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Yield figures named 'classes 10, GAN, later task' and the like, for the first variant with a GAN."""
+    """Yield figures with names such as 'classes 10, GAN, later task', for the first variant with a GAN."""
     variant = variant_with_gan(settings)
     settings = variant.settings
     for count in CLASSES:
@@ -51,7 +51,7 @@ def _with(settings: RunSettings, block: str, **values: Any) -> RunSettings:
 
 
 def _channels(settings: RunSettings, side: int) -> list[int] | None:
-    """The run's channels as far as a side needs them, with its last one repeated for larger sides."""
+    """Return as many of the run's channels as a side needs; for larger sides the last one is repeated."""
     channels = settings.generator.channels
     if channels is None:
         return None

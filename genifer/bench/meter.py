@@ -24,8 +24,8 @@ WARM_UP_STEPS = 2
 PEAK_SIDE = 2048
 PEAK_CHANNELS, PEAK_IMAGES, PEAK_IMAGE_SIDE = 256, 16, 32
 PEAK_CALLS, PEAK_SECONDS = 25, 3.0
-"""The ceiling is the fastest of so many matrix products and 3 x 3 convolutions, or of as many of each as fit
-into the time. On some processors convolutions reach more than products."""
+"""The peak is measured by the fastest of at most so many matrix products and 3 x 3 convolutions within the
+time. On some processors convolutions are faster than products."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,14 @@ class Figures:
     """The result of one benchmark.
 
     Attributes:
-        seconds: per step or call: median over the repeats; ``fastest`` and ``slowest`` are the extremes.
-        images: per step; 0 if it is no training step.
-        operations: floating-point operations per step, counted: multiply and add are two.
-        peak_share: share of this machine's ceiling that the step reaches (`Meter.peak`).
-        memory: bytes; on a GPU the peak of PyTorch, on a CPU the peak of the process so far.
+        seconds: seconds per step or call: the median over the repeats.
+        fastest, slowest: the minimum and maximum.
+        images: images per step; 0 for anything but a training step.
+        operations: floating-point operations per step; a multiplication and an addition count as two.
+        peak_share: the step's operations per second relative to the machine's peak (`Meter.peak`).
+        memory: bytes: PyTorch's peak on a GPU, the process's peak so far on a CPU.
         parts: seconds per step of each part, measured separately.
-        note: anything else.
+        note: additional text.
     """
 
     name: str
@@ -69,17 +70,18 @@ class Figures:
 
     @classmethod
     def of(cls, name: str, seconds: list[float], *, memory: int = 0, note: str = "") -> Figures:
-        """Return the figures of something that was timed several times."""
+        """Return the figures for repeated timings, in seconds."""
         return cls(name, statistics.median(seconds), min(seconds), max(seconds), memory=memory, note=note)
 
 
 class Meter:
-    """Measures on one device.
+    """Measures time, operations and memory on one device.
 
     Args:
         precision: fp32, tf32 or bf16.
         compiled: whether to compile the losses of steps.
-        steps: per repeat.
+        steps: number of steps per repeat.
+        repeats: number of repeats.
     """
 
     def __init__(
@@ -91,13 +93,15 @@ class Meter:
         self._parts: dict[str, float] | None = None
 
     def job(self, name: str, task: int) -> Job:
-        """Return the context of a training whose steps can be measured; it writes nothing."""
+        """Return the context of a training whose steps are to be measured; it writes no files."""
         return Job(name, 0, task, Path(), self.device, self.precision, compile=self.compiled)
 
     @property
     def peak(self) -> float:
-        """Floating-point operations per second in this precision, at best: of a large matrix product or of a
-        large convolution, whichever is faster."""
+        """Peak floating-point operations per second in this precision.
+
+        Measured with a large matrix product and a large convolution, whichever is faster.
+        """
         if self._peak is None:
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
 
@@ -108,16 +112,16 @@ class Meter:
             a, b = random(PEAK_SIDE, PEAK_SIDE), random(PEAK_SIDE, PEAK_SIDE)
             images = random(PEAK_IMAGES, PEAK_CHANNELS, PEAK_IMAGE_SIDE, PEAK_IMAGE_SIDE)
             weights = random(PEAK_CHANNELS, PEAK_CHANNELS, 3, 3)
-            of_product = 2 * PEAK_SIDE**3
-            of_convolution = 2 * images.numel() * weights[0].numel()
+            product_operations = 2 * PEAK_SIDE**3
+            convolution_operations = 2 * images.numel() * weights[0].numel()
             self._peak = max(
-                of_product / self._fastest(lambda: a @ b),
-                of_convolution / self._fastest(lambda: F.conv2d(images, weights, padding=1)),
+                product_operations / self._fastest(lambda: a @ b),
+                convolution_operations / self._fastest(lambda: F.conv2d(images, weights, padding=1)),
             )
         return self._peak
 
     def _fastest(self, call: Callable[[], object]) -> float:
-        """Seconds of the fastest of several calls; of a single one, if that takes long."""
+        """Return the seconds of the fastest of several calls; slow calls are repeated less often."""
         seconds: list[float] = []
         while len(seconds) < PEAK_CALLS and sum(seconds) < PEAK_SECONDS:
             self._wait()
@@ -131,7 +135,10 @@ class Meter:
         """Measure a training step.
 
         Args:
-            images: per step.
+            name: name of the benchmark.
+            step: takes one step.
+            images: number of images per step.
+            note: additional text.
         """
         peak = self.peak
         for _ in range(WARM_UP_STEPS):
@@ -149,12 +156,12 @@ class Meter:
             operations=operations,
             peak_share=operations / statistics.median(seconds) / peak,
             memory=self._memory(),
-            parts=self._of_parts(step),
+            parts=self._seconds_of_parts(step),
             note=note,
         )
 
     def seconds(self, call: Callable[[], object], count: int) -> list[float]:
-        """Return the seconds per call in each repeat of ``count`` calls, after one call to warm up."""
+        """Return the seconds per call in each repeat of ``count`` calls, after a warm-up call."""
         call()
         seconds = []
         for _ in range(self.repeats):
@@ -168,7 +175,7 @@ class Meter:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Enclose a part of a step, which is timed separately."""
+        """Context manager: time a part of a step separately."""
         if self._parts is None:
             yield
             return
@@ -178,8 +185,8 @@ class Meter:
         self._wait()
         self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - began
 
-    def _of_parts(self, step: Callable[[], object]) -> dict[str, float]:
-        """Mean seconds of the parts of a step; each waits for the device."""
+    def _seconds_of_parts(self, step: Callable[[], object]) -> dict[str, float]:
+        """Return the mean seconds of each part of a step, including waiting for the device."""
         self._parts = {}
         for _ in range(self.steps):
             step()
@@ -188,9 +195,9 @@ class Meter:
 
     def _operations(self, step: Callable[[], object]) -> int:
         counter = FlopCounterMode(display=False)
-        # It would also count by module, which fails for a parameter that is expanded without gradients.
+        # Counting per module, the default, fails for a parameter that is expanded without gradients.
         counter.mod_tracker = _Whole()
-        with torch.compiler.set_stance("force_eager"), counter:  # it cannot count in compiled code
+        with torch.compiler.set_stance("force_eager"), counter:  # compiled code cannot be counted
             step()
         return int(counter.get_total_flops())
 
@@ -205,7 +212,7 @@ class Meter:
 
 
 def bytes_of(usage: resource.struct_rusage) -> int:
-    """Peak memory of a process."""
+    """Return the peak memory of a process, in bytes."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -1,4 +1,4 @@
-"""Run benchmarks one after the other and print their figures."""
+"""Running of benchmarks one after the other, and printing of their figures."""
 
 from __future__ import annotations
 
@@ -41,23 +41,24 @@ def run_benchmarks(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure and print.
+    """Run benchmarks and print their figures.
 
     Args:
-        run: whose sizes are used.
-        what: one of `BENCHMARKS`, or ``all`` for all but growth.
-        device_name, precision: instead of those of the settings.
+        run: the run whose sizes are used.
+        what: one of `BENCHMARKS`, or ``all`` for all except growth.
+        device_name, precision: override the settings; None uses them.
         compiled: whether to compile the losses of steps.
-        steps: per repeat.
-        ada_probability: fixed probability of augmentation; None takes the settings'.
-        plot: PNG file to draw growth to.
+        steps: number of steps per repeat.
+        repeats: number of repeats.
+        ada_probability: fixed probability of augmentation; None uses the settings.
+        plot: PNG file for the plot of growth.
         as_json: print one JSON object instead of lines.
 
     Raises:
         GeniferError: there is nothing to plot, or a benchmark cannot run.
     """
     if plot is not None and what != "growth":
-        raise GeniferError(f"--plot draws how cost grows: genifer bench growth --plot {plot}")
+        raise GeniferError(f"--plot works only with the benchmark growth: genifer bench growth --plot {plot}")
     device = pick_device(device_name or run.runtime.device)
     precision = choose_precision(precision or run.runtime.precision, device, sizes_of(run)).precision
     configure(device, precision)

@@ -1,4 +1,4 @@
-"""Benchmarks of training steps, at the sizes of a run."""
+"""Benchmarks of training steps, in the sizes of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genifer.versions import TRAIN
 
 
 def gan_steps(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Measure steps of the GAN on the first and on a later task."""
+    """Measure a step of the GAN on the first task and on a later task."""
     settings = variant_with_gan(settings).settings
     yield gan_step(meter, settings, 0)
     if len(settings.scenario.tasks) > 1:
@@ -50,17 +50,17 @@ def classifier_steps(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
 
 
 def next_task_steps(meter: Meter, settings: RunSettings) -> Iterator[Figures]:
-    """Measure a step of the classifier on a later task, if there is one, by each method of the run."""
+    """Measure a step of the classifier on a later task, if there is one, for each method of the run."""
     if len(settings.scenario.tasks) > 1:
         for variant in settings.variants:
             yield from next_task_step(meter, variant, variant.settings, 1)
 
 
 def next_task_step(meter: Meter, variant: Variant, settings: RunSettings, task: int) -> Iterator[Figures]:
-    """Measure a step of the classifier on a later task; methods that train nothing have none.
+    """Measure a step of the classifier on a later task; yields nothing for methods without training.
 
     Args:
-        settings: those of the variant, or others for its method.
+        settings: settings of the run, with a block for the variant's method.
     """
     block = settings.of_method(variant.method)
     if not block.steps:
@@ -71,13 +71,13 @@ def next_task_step(meter: Meter, variant: Variant, settings: RunSettings, task: 
 
 
 def variant_with_gan(settings: RunSettings) -> Variant:
-    """Return the run's first variant with a GAN, or else its first one."""
+    """Return the run's first variant with a GAN; if there is none, its first variant."""
     variants = settings.variants
     return next((variant for variant in variants if variant.method.uses_gan), variants[0])
 
 
 def with_ada(settings: RunSettings, probability: float | None) -> RunSettings:
-    """Return the settings with a fixed probability of the discriminator's augmentation, if one is given."""
+    """Return the settings with this fixed probability of augmentation; None leaves them unchanged."""
     if probability is None:
         return settings
     ada = settings.gan.ada.model_copy(update={"mode": "fixed", "probability": probability})

@@ -1,7 +1,7 @@
 """Networks from checkpoints of the published code (Thandiackal et al., 2024).
 
-Sizes are read from the shapes. Entries that are missing, extra or of a wrong shape are listed by their
-published names.
+Sizes follow from the shapes of the weights. Messages list entries that are missing, extra or of the wrong
+shape by their published names.
 """
 
 from __future__ import annotations
@@ -44,19 +44,22 @@ DISCRIMINATOR_NAMES = {
     "to_embedding.": "logits.logits.",
     "class_embedding.": "logits.onehot_project.",
 } | {f"convs.{k}.": f"prologue.conv{k + 1}." for k in range(9)}
-"""Prefixes of our names, and those of the published code."""
+"""Prefixes of this project's names, and those of the published code."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict that ``torch.save`` wrote; tensors only, no code of the file is run.
+    """Read a state dict written by ``torch.save``, without running code from the file.
 
     Raises:
-        GeniferError: the file is missing, no checkpoint, not a state dict, or would have to run code.
+        GeniferError: the file is missing, is not a state dict of tensors, or cannot be read without running
+            code.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise GeniferError(f"{path}: does not exist; give the path of a published checkpoint") from error
+        raise GeniferError(
+            f"{path}: does not exist; give the path of a checkpoint of the published code"
+        ) from error
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -68,8 +71,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise GeniferError(
-            f"{path}: is not a checkpoint that can be read without running its code ({reason}); "
-            "give a file with a state dict, as torch.save(model.state_dict(), path) writes it"
+            f"{path}: is not a checkpoint that can be read without running code from it ({reason}); "
+            "give a file with a state dict, as written by torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(content, Mapping) or not content:
         raise GeniferError(f"{path}: holds a {type(content).__name__}, not a state dict of tensors")
@@ -82,10 +85,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_classifier(state: State) -> Classifier:
-    """Make a classifier whose head joins the published heads for earlier and for current classes.
+    """Build a classifier whose head joins the published heads for old and for new classes.
 
     Raises:
-        GeniferError: an entry is missing, extra or of another shape.
+        GeniferError: an entry is missing, extra or of the wrong shape.
     """
     stem = _sizes(state, "feature_extractor.stage1.0.weight", 4)
     head_bias = any(f"{half}_readout.bias" in state for half in ("prev", "curr"))
@@ -111,16 +114,16 @@ def load_classifier(state: State) -> Classifier:
             classifier = Classifier(architecture, stem[0], stem[1], len(joined["head.weight"]), head_bias)
             return _filled(classifier, joined, CLASSIFIER_NAMES)
     raise GeniferError(
-        f"a classifier with {depths} blocks in feature_extractor.stage2 to stage5 is none of "
+        f"a classifier with {depths} blocks in feature_extractor.stage2 to stage5 is unknown; known are "
         f"{', '.join(ARCHITECTURES)}"
     )
 
 
 def load_generator(state: State) -> Generator:
-    """Make a generator of images, with as many convolutions as the state dict has.
+    """Build a generator of images, with as many convolutions as the state dict has.
 
     Raises:
-        GeniferError: an entry is missing, extra or of another shape.
+        GeniferError: an entry is missing, extra or of the wrong shape.
     """
     constant = _sizes(state, "const", 4)
     embedding_dim, n_classes = _sizes(state, "onehot_embed.weight", 2)
@@ -134,10 +137,10 @@ def load_generator(state: State) -> Generator:
 
 
 def load_discriminator(state: State) -> Discriminator:
-    """Make a discriminator, whose stage follows from its layers.
+    """Build a discriminator, whose matching stage follows from its layers.
 
     Raises:
-        GeniferError: an entry is missing, extra or of another shape.
+        GeniferError: an entry is missing, extra or of the wrong shape.
     """
     embedding, n_classes = _sizes(state, "logits.onehot_project.weight", 2)
     last = _sizes(state, "logits.conv.weight", 4)
@@ -159,7 +162,7 @@ def load_discriminator(state: State) -> Discriminator:
 
 
 def _sizes(state: State, name: str, dimensions: int) -> tuple[int, ...]:
-    """Shape of an entry that determines sizes of a network."""
+    """Return the shape of an entry from which sizes of the network follow."""
     if name not in state:
         found = ", ".join(list(state)[:5])
         raise GeniferError(f"the checkpoint does not fit: {name} is missing (found: {found}, ...)")
@@ -172,7 +175,7 @@ def _sizes(state: State, name: str, dimensions: int) -> tuple[int, ...]:
 
 
 def _filled(module: M, state: State, names: Mapping[str, str]) -> M:
-    """Load a state dict with published names."""
+    """Load a state dict with published names into a network, and return the network."""
     published = {ours: _published(ours, names) for ours in module.state_dict()}
     needed = {published[name]: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -34,18 +34,19 @@ def import_reference(
     gan_task: int | None,
     output: Path,
 ) -> list[str]:
-    """Write a run file and the checkpoints; nothing is written if anything does not fit.
+    """Import configs and checkpoints; write a run file and checkpoints only if everything fits.
 
     Args:
-        configs: of one run.
+        configs: configs of one run.
+        classifier, generator, discriminator: checkpoints; None for those not given.
         gan_task: the last task that the GAN was trained on; None means the classifier's.
-        output: folder.
+        output: folder for the run file and the checkpoints.
 
     Returns:
-        Notes about keys and files.
+        Notes about keys and files for the user.
 
     Raises:
-        GeniferError: a config or checkpoint cannot be read, has no counterpart here, or is of another run.
+        GeniferError: a config or checkpoint cannot be read, has no counterpart here, or is from another run.
     """
     settings, notes = _merged([(path, import_config(path)) for path in configs])
     tasks = settings["scenario"]["tasks"]
@@ -61,8 +62,8 @@ def import_reference(
             settings["start"] = {"classifier": str(output / CLASSIFIER)}
         else:
             notes.append(
-                f"the classifier has learned task {task}, but its GAN has not: train it with genifer "
-                "train-gan (--old-gan is the GAN of the task before), then set start.task, start.classifier "
+                f"the classifier has learned task {task}, but there is no GAN for it: train one with genifer "
+                "train-gan (--old-gan is the previous task's GAN), then set start.task, start.classifier "
                 "and start.gan"
             )
         if complete:
@@ -82,14 +83,14 @@ def import_reference(
 
 
 def _merged(imported: Sequence[tuple[Path, Imported]]) -> tuple[dict[str, Any], list[str]]:
-    """Join the settings of several configs of one run; what they share must agree."""
+    """Merge the settings of several configs of one run; blocks that they share must agree."""
     settings: dict[str, Any] = {}
     origin: dict[str, Path] = {}
     notes: list[str] = []
     for path, one in imported:
         notes += one.notes
         if one.unused:
-            notes.append(f"{path.name}: without effect in the published code: {', '.join(one.unused)}")
+            notes.append(f"{path.name}: no effect in the published code: {', '.join(one.unused)}")
         for block, values in one.settings.items():
             if block != "run" and block in settings and settings[block] != values:
                 raise GeniferError(
@@ -103,13 +104,13 @@ def _merged(imported: Sequence[tuple[Path, Imported]]) -> tuple[dict[str, Any], 
 
 
 def _task_learned(path: Path, network: Classifier, tasks: Sequence[int]) -> int:
-    """The last task that a classifier has learned, from the number of its classes."""
+    """Return the last task that a classifier has learned, from its number of classes."""
     for task in range(len(tasks)):
         if sum(tasks[: task + 1]) == network.n_classes:
             return task
     raise GeniferError(
         f"{path}: knows {network.n_classes} classes, but with num_classes_per_task {tasks} no task ends "
-        "there; give the config of its run"
+        "with that many; give the config of its run"
     )
 
 
@@ -119,7 +120,7 @@ def _load_gan(
     gan_task: int | None,
     settings: Mapping[str, Any],
 ) -> tuple[Generator, Discriminator] | None:
-    """Load both halves of a GAN, which must fit the settings; None if none is given."""
+    """Load both halves of a GAN, which must fit the settings; return None if none is given."""
     if generator_path is None and discriminator_path is None:
         return None
     if generator_path is None or discriminator_path is None:
@@ -157,10 +158,10 @@ def _load(path: Path, load: Callable[[Mapping[str, Tensor]], N]) -> N:
 
 
 def _run_file(settings: RunSettings, configs: Sequence[Path], notes: Sequence[str]) -> str:
-    """The settings that differ from the defaults, under comments that say what was not imported."""
+    """Return the settings that differ from the defaults as YAML, below comments on what was not imported."""
     changed = _difference(plain(settings), plain(parse_settings({}, source="defaults")))
     header = [f"# Imported from {', '.join(path.name for path in configs)} (published code)."]
-    header += ["# Settings that are not named here are those of config/config.yaml."]
+    header += ["# All other settings have the defaults of config/config.yaml."]
     if notes:
         header += ["#", "# Not imported, or imported differently:", *(f"# - {note}" for note in notes)]
     return "\n".join(header) + "\n" + yaml.safe_dump(changed, sort_keys=False, default_flow_style=None)

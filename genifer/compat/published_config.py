@@ -1,7 +1,7 @@
-"""Configs of the published code, as settings of this project.
+"""Conversion of the published code's configs to settings of this project.
 
-A config is read key by key, with the published code's own defaults. A key that has no place here is reported
-by its name.
+A config is read key by key, with the published code's defaults. Keys without a counterpart here are reported
+by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from genifer.errors import GeniferError
 from genifer.methods import PAPER
 
 METHOD = PAPER[0]
-"""The method of the published code, which names it in the same way."""
+"""The method of the published code, which has the same name there."""
 IMAGES_PER_CLASS = 500
 """Training images per class in CIFAR-100, the only data set of the published code."""
 REQUIRED = object()
@@ -38,7 +38,7 @@ UNREAD = {
     "model_params.normalized",
     "train_params.final_learning_rate",
 }
-"""Keys of published configs that the published code does not use."""
+"""Keys in published configs that the published code does not use."""
 
 ELSEWHERE = {
     "cl_params.method.classifier_chpt": "give the file as --classifier",
@@ -51,7 +51,7 @@ ELSEWHERE = {
     "data_params.dataset_path": "the workflow downloads CIFAR-100; or set data.archive",
     "misc_params.ml_logging": "every training writes metrics.csv and TensorBoard events",
 }
-"""Keys whose meaning is no setting here, and what to do instead."""
+"""Keys that are not settings here, and what to do instead."""
 
 IDLE_IN_GAN_PRETRAINING = {"cl_params.ce_coefficient"} | {
     f"cl_params.method.{key}"
@@ -74,7 +74,7 @@ IDLE_IN_GAN_PRETRAINING = {"cl_params.ce_coefficient"} | {
         "temperature",
     )
 }
-"""Keys that the published code reads there but cannot use on the first task."""
+"""Keys that the published code reads in the GAN's pretraining, but cannot use on the first task."""
 
 OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "RAdam": "radam"}
 SCHEDULES = {"multistep": "multistep", "plateau": "plateau", "lambda": "linear"}
@@ -82,13 +82,13 @@ SCHEDULES = {"multistep": "multistep", "plateau": "plateau", "lambda": "linear"}
 
 @dataclass
 class Imported:
-    """The settings in a config, and its keys that are no settings here.
+    """The settings in a config, and its keys that are not settings here.
 
     Attributes:
-        settings: by block, as in a run file.
-        notes: what readers of the settings must know.
+        settings: settings by block, as in a run file.
+        notes: notes on differences, for the user.
         unused: keys without effect in the published code.
-        elsewhere: keys of `ELSEWHERE`.
+        elsewhere: keys in `ELSEWHERE`.
     """
 
     settings: dict[str, Any]
@@ -98,13 +98,15 @@ class Imported:
 
 
 class PublishedConfig:
-    """A published config, from which keys are taken one by one; ``left`` holds the others by full name."""
+    """A published config, whose keys are taken one by one; ``left`` holds the rest by their full names."""
 
     def __init__(self, path: Path) -> None:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise GeniferError(f"{path}: cannot be read ({error.strerror})") from error
+            raise GeniferError(
+                f"{path}: cannot be read ({error.strerror}); give the path of a config of the published code"
+            ) from error
         except ValueError as error:
             raise GeniferError(f"{path}: is not valid JSON: {error}") from error
         self.path = path
@@ -155,10 +157,10 @@ class PublishedConfig:
 
 
 def import_config(path: Path) -> Imported:
-    """Read one published config: of classifier pretraining, GAN pretraining or incremental training.
+    """Read a published config for classifier pretraining, GAN pretraining or incremental training.
 
     Raises:
-        GeniferError: it is not such a config, or has a value without a counterpart here.
+        GeniferError: the file is not such a config, or has a value without a counterpart here.
     """
     config = PublishedConfig(path)
     method = config.choice("cl_params.method.name", {"pretrain": "pretrain", METHOD: METHOD})
@@ -201,7 +203,7 @@ def import_config(path: Path) -> Imported:
 
 
 def _common(config: PublishedConfig) -> dict[str, Any]:
-    """The settings that every config has: data set, class order, tasks, network, seed."""
+    """Read the settings that every config has: data set, class order, tasks, network, seed."""
     config.choice("data_params.dataset_name", {"CIFAR100": "CIFAR100"})
     config.choice("data_params.normalization", {"default": "default", "known": "known"}, "default")
     tasks = config.take("cl_params.num_classes_per_task")
@@ -225,9 +227,9 @@ def _common(config: PublishedConfig) -> dict[str, Any]:
     last_layer = config.take("model_params.last_layer_to_load", None)
     if pretrained is not False:
         raise GeniferError(
-            f"{config.path}: model_params.pretrained: {pretrained!r} cannot be imported with it. Set it "
-            "to false, import that classifier on its own (--classifier), and set classifier.pretrained to "
-            "its classifier.safetensors and classifier.pretrained_stages to the last stage to take "
+            f"{config.path}: model_params.pretrained: {pretrained!r} cannot be imported with the config. Set "
+            "it to false, import that classifier separately (--classifier), and set classifier.pretrained to "
+            "its classifier.safetensors and classifier.pretrained_stages to the number of stages to load "
             f"(model_params.last_layer_to_load: {last_layer!r})"
         )
     if config.take("model_params.reinit_starting_layer", None) is not None:
@@ -247,7 +249,7 @@ def _common(config: PublishedConfig) -> dict[str, Any]:
 
 
 def _training(config: PublishedConfig, n_classes: int) -> dict[str, Any]:
-    """Settings from the train_params: optimizer, schedule and length of a classifier's training."""
+    """Read the train_params: optimizer, schedule and length of a classifier's training."""
     epochs = config.number("train_params.n_epochs")
     batch_size = config.number("data_params.batch_size")
     optimizer: dict[str, Any] = {
@@ -262,7 +264,7 @@ def _training(config: PublishedConfig, n_classes: int) -> dict[str, Any]:
     factor = config.number("train_params.scheduler_factor", 0.1)
     milestones = config.take("train_params.scheduler_milestones", None)
     if scheduled:
-        # The published code reads any other name as the exponential schedule.
+        # The published code takes any other name for the exponential schedule.
         optimizer["schedule"] = SCHEDULES.get(schedule, "exponential")
         if optimizer["schedule"] != "linear":
             optimizer["factor"] = factor
@@ -280,7 +282,7 @@ def _training(config: PublishedConfig, n_classes: int) -> dict[str, Any]:
 
 
 def _next_task(config: PublishedConfig, notes: list[str]) -> dict[str, Any]:
-    """The method's settings for the classifier's training on a later task."""
+    """Read the method's settings for the classifier's training on a later task."""
     method = "cl_params.method."
     share = config.take(f"{method}prev_curr_ratio", 0.5)
     kind = str(config.take(f"{method}feat_dist_loss_type", "average"))
@@ -288,7 +290,7 @@ def _next_task(config: PublishedConfig, notes: list[str]) -> dict[str, Any]:
     if kind.startswith(("curr", "onlycurr")):
         images = "new" if kind.startswith("curr") else "new_apart"
     elif not kind.startswith("single"):
-        notes.append(f"{method}feat_dist_loss_type: {kind!r}: the published code reads it as single_L2")
+        notes.append(f"{method}feat_dist_loss_type: {kind!r}: the published code takes it for single_L2")
     losses = {name: name for name in ("KD", "KD_sep", "KL", "MSE_prev", "L1")}
     stage = config.stage(f"{method}feat_dist_layer")
     settings = {
@@ -339,7 +341,7 @@ def _gan(
         ada = {"mode": "fixed", "probability": strength}
         notes.append(
             f"{method}dis_augmentation_ada: false: the published code sets the fixed probability to 0 after "
-            "the first task; here it stays"
+            "the first task; here it stays the same"
         )
     modes = {"indirect": "indirect", "direct": "direct"}
     settings["generator"] = {"latent_dim": latent_dim, "style_dim": latent_dim}
@@ -365,7 +367,7 @@ def _generator_distillation(config: PublishedConfig) -> dict[str, Any]:
     method = "cl_params.method."
     return {
         "distillation_weight": config.number(f"{method}gen_coefficient", 0.0),
-        # The published code reads any other name as the squared difference.
+        # The published code takes any other name for the squared difference.
         "distillation_loss": "L1" if config.take(f"{method}gen_dist_loss", "L1") == "L1" else "L2",
         "distillation_stage": config.stage(f"{method}gen_dist_layer"),
         "distillation_grows": config.flag(f"{method}gen_dist_ada", False),

@@ -1,4 +1,4 @@
-"""Safe reading and unpacking of archives from unknown sources, and their MD5."""
+"""Safe reading and unpacking of archives from untrusted sources, and their MD5."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Parsed = TypeVar("Parsed")
 
 GIGABYTE = 10**9
 BLOCK = 4096
-"""Smallest space of a file on disk, in bytes."""
+"""Minimum space that a file takes on disk, in bytes."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAMAGED = (
@@ -36,14 +36,14 @@ DAMAGED = (
     OverflowError,
     NotImplementedError,
 )
-"""What reading a damaged archive raises; bz2 and lzma raise OSError and EOFError, and zipfile raises
-NotImplementedError for a compression that it does not know."""
+"""Exceptions raised on reading a damaged archive. bz2 and lzma raise OSError and EOFError; zipfile raises
+NotImplementedError for an unknown compression."""
 
 ZIP = b"PK"
-"""What a zip archive begins with."""
+"""First bytes of a zip archive."""
 
 ENCRYPTED = 1
-"""Bit of a zip entry's flags."""
+"""Bit in the flags of a zip entry."""
 
 
 def md5_of(path: Path) -> str:
@@ -54,19 +54,19 @@ def md5_of(path: Path) -> str:
 def digest_of(path: Path, algorithm: str) -> str:
     """Return the digest of a file, by an algorithm of `hashlib`, as hexadecimal digits."""
     with path.open("rb") as file:
-        # Machines that refuse MD5 for security still compute it to find damage.
+        # Some machines forbid MD5 for security, but allow it to detect damage.
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 class Archive:
-    """A tar or zip archive, compressed or not, that may hold folders and plain files only.
+    """A tar or zip archive, compressed or not, that holds only folders and plain files.
 
     Its methods raise a `GeniferError` if the archive is damaged, unpacks to more than the limit, or holds a
-    link, a device, or a path that is absolute or leads out of its folder.
+    link, a device, an absolute path, or a path that leads out of its folder.
 
     Args:
-        path: of the archive.
-        max_unpacked_gb: largest total size of its files, in GB.
+        path: path of the archive.
+        max_unpacked_gb: largest allowed total size of its files, in GB.
     """
 
     opened: tarfile.TarFile | zipfile.ZipFile
@@ -101,10 +101,10 @@ class Archive:
             parse: reads one open file.
 
         Returns:
-            What was parsed, in the order of ``names``.
+            What ``parse`` returned for each file, in the order of ``names``.
 
         Raises:
-            GeniferError: also if it lacks one of them.
+            GeniferError: a file is missing, or see the class.
         """
         try:
             contents = {name: parse(file) for name, file in self._files() if name in names}
@@ -119,7 +119,7 @@ class Archive:
         """Write its files to a folder.
 
         Raises:
-            GeniferError: also if the disk is full.
+            GeniferError: the disk is full, or see the class.
         """
         try:
             for name, content in self._files():
@@ -153,8 +153,8 @@ class Archive:
                     "is a link or a device; tar --dereference packs the files behind links instead",
                 )
             yield member.name, file
-        # tarfile stops at a damaged header as if it were the end, which is a block of zeros. The checksum of
-        # a compressed stream is only verified once everything is read.
+        # tarfile takes a damaged header for the end of the archive, which is a block of zeros. The checksum
+        # of a compressed stream is only verified once everything has been read.
         stream = tar.fileobj
         assert stream is not None
         stream.seek(tar.offset)
@@ -165,7 +165,7 @@ class Archive:
 
     def _files_of_zip(self, opened: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
         for entry in opened.infolist():
-            # No more than this size is read of an entry, whatever is packed in it.
+            # zipfile reads no more than this size, however much is packed in the entry.
             self._check(entry.filename, entry.file_size)
             if entry.is_dir():
                 continue
@@ -178,7 +178,7 @@ class Archive:
                 yield entry.filename, file
 
     def _check(self, name: str, size: int) -> None:
-        """Refuse an entry that lies elsewhere, or one too many."""
+        """Raise an error if an entry lies outside the folder, or the archive gets too large."""
         self._count(max(size, BLOCK))
         path = Path(name)
         if path.is_absolute() or ".." in path.parts:
@@ -219,7 +219,7 @@ def unpacked(archive: Path, max_unpacked_gb: float) -> Iterator[Path]:
 
 
 def missing_file(archive: Path, name: str) -> GeniferError:
-    """The error for an archive that lacks a file which its format has."""
+    """Return the error for an archive without a file that its format requires."""
     return GeniferError(
         f"data.archive: {archive} has no file '{name}', so it is not the archive that data.dataset names; "
         "use the publisher's archive unchanged, or set data.archive: null to download it"

@@ -22,12 +22,12 @@ class TaskData:
     """The images of one task, or of several tasks together.
 
     Attributes:
-        images: (n, channels, size, size), uint8; what is read of them lies on the device.
-        labels: (n,), int64, positions in the class order, on the device.
+        images: (n, channels, size, size), uint8; indexing them gives tensors on the device.
+        labels: (n,), int64: positions in the class order, on the device.
         tasks: number of new classes in each task of the scenario.
-        task: the last task that the images belong to.
+        task: the latest task that the images belong to.
         mean, std: one value per channel, for pixels scaled to 0..1.
-        class_names: of all classes, in the class order.
+        class_names: names of all classes, in the class order.
     """
 
     images: PreparedImages
@@ -54,7 +54,7 @@ class TaskData:
         return sum(self.tasks)
 
     def of_class(self, label: int) -> Tensor:
-        """The images of a class (m, channels, size, size), in order."""
+        """Return the images of a class (m, channels, size, size), in order."""
         return self.images[self.labels == label]
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -70,9 +70,9 @@ def load_task_data(paths: Sequence[Path], device: torch.device, on_device: OnDev
 
     Args:
         paths: one file per task.
-        on_device: whether to copy the images to the device's memory. Otherwise the files stay mapped into the
-            host's, and what is read of them goes to the device. ``auto`` copies them to a GPU where they take
-            a small part of its free memory.
+        on_device: whether to copy the images to the device's memory. Otherwise the files are mapped into the
+            host's memory, and batches are copied to the device. ``auto`` copies the images to a GPU if they
+            take a small part of its free memory.
 
     Raises:
         GeniferError: a file is missing or damaged, or the files belong to different scenarios.
@@ -100,7 +100,7 @@ def load_task_data(paths: Sequence[Path], device: torch.device, on_device: OnDev
 
 
 def _fits(images: PreparedImages) -> bool:
-    """Whether images find room on a GPU beside the training."""
+    """Return whether images fit in a GPU's memory besides the training."""
     if images.device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(images.device)
@@ -108,20 +108,21 @@ def _fits(images: PreparedImages) -> bool:
 
 
 def only(paths: Sequence[Path]) -> Sequence[Path]:
-    """Refuse more than one file of images.
+    """Return the paths, which must name a single file of images.
 
     Raises:
-        GeniferError: several are given.
+        GeniferError: there are several files.
     """
     if len(paths) > 1:
         raise GeniferError(
-            f"{len(paths)} files of images are given; this training opens those of one task only: {paths[-1]}"
+            f"{len(paths)} files of images were given, but this training opens the images of one task only; "
+            f"give only {paths[-1]}"
         )
     return paths
 
 
 class Normalization(torch.nn.Module):
-    """Normalises uint8 images to the classifier's input space, and converts back.
+    """Normalises uint8 images to the classifier's input space, and converts them back.
 
     Args:
         mean, std: one value per channel, for pixels scaled to 0..1.
@@ -136,11 +137,11 @@ class Normalization(torch.nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise images (n, channels, size, size) of 0..255."""
+        """Normalise images (n, channels, size, size) with values 0..255."""
         return (images.float() / 255 - self.mean) / self.std
 
     def clamp(self, images: Tensor) -> Tensor:
-        """Clamp normalised images to the range of pixels 0..255."""
+        """Clamp normalised images to the range of valid pixels, 0..255 before normalisation."""
         return torch.maximum(torch.minimum(images, (1 - self.mean) / self.std), -self.mean / self.std)
 
     def to_pixels(self, images: Tensor) -> Tensor:
@@ -149,15 +150,15 @@ class Normalization(torch.nn.Module):
 
 
 class ShuffledBatches:
-    """Endless batches (images, labels) that run through one random permutation of all images after another.
+    """Endless iterator over batches (images, labels) from successive random permutations of all images.
 
-    The state to resume from is the rest of the current permutation. Images that do not lie on the device are
-    read ahead, as far as the permutation is known; the order and the random numbers are the same.
+    The resume state is the rest of the current permutation. Images that are not on the device are read ahead,
+    as far as the permutation is known; this changes neither the order nor the random numbers.
 
     Args:
         data: the images to draw from.
         batch_size: images per batch.
-        rng: generator on the device of the data.
+        rng: random generator on the device of the data.
     """
 
     def __init__(self, data: TaskData, batch_size: int, rng: torch.Generator) -> None:
@@ -165,7 +166,7 @@ class ShuffledBatches:
         self.batch_size = batch_size
         self.rng = rng
         self.ahead = ReadAhead(data.images) if data.images.are_streamed else None
-        # The host has to know the rows that it reads.
+        # Reading ahead needs the rows on the host.
         home = torch.device("cpu") if self.ahead is not None else data.labels.device
         self.left = torch.empty(0, dtype=torch.int64, device=home)
 
@@ -201,7 +202,7 @@ def random_crop_and_flip(images: Tensor, padding: int, flip: bool, rng: torch.Ge
         images: (n, channels, size, size), float.
         padding: pixels on each side that repeat the border before a random crop; 0: no crop.
         flip: whether to mirror.
-        rng: generator on the device of the images.
+        rng: random generator on the device of the images.
 
     Returns:
         Images of the same shape.

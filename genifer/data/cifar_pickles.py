@@ -1,4 +1,4 @@
-"""Pickles of the CIFAR data sets, read without running any code in them."""
+"""Reading of the CIFAR data sets' pickles without running code from them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ def unpickle(file: IO[bytes]) -> dict[str, Any]:
     """Read a pickle of NumPy arrays and plain Python data.
 
     Raises:
-        pickle.UnpicklingError: it would have to run code.
+        pickle.UnpicklingError: reading the pickle would run code.
     """
-    # Python 2 wrote the original pickles. With encoding="bytes", arrays are read without a copy.
+    # Python 2 wrote the original pickles; encoding="bytes" reads their arrays without a copy.
     content = _DataUnpickler(file, encoding="bytes").load()
     return {text(key): value for key, value in content.items()}
 
 
 def images_and_labels(batch: Mapping[str, Any], labels: str) -> tuple[Images, Labels]:
-    """Images (n, 3, 32, 32) and labels (n,) of a pickle, whose images are rows of 3,072 bytes.
+    """Return the images (n, 3, 32, 32) and labels (n,) of a pickle.
 
     Args:
+        batch: content of the pickle; its images are rows of 3,072 bytes.
         labels: key of the labels.
     """
     import numpy as np
@@ -34,12 +35,12 @@ def images_and_labels(batch: Mapping[str, Any], labels: str) -> tuple[Images, La
 
 
 def text(name: bytes | str) -> str:
-    """A text, which pickles of Python 2 hold as bytes."""
+    """Decode a text, which pickles of Python 2 hold as bytes."""
     return name.decode() if isinstance(name, bytes) else name
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Reads NumPy arrays and plain Python data, and refuses to run anything else."""
+    """Reads NumPy arrays and plain Python data, and refuses anything else."""
 
     ALLOWED = frozenset(
         {
@@ -53,5 +54,5 @@ class _DataUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it would have to run {module}.{name}")
+            raise pickle.UnpicklingError(f"reading it would run {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)

@@ -1,4 +1,4 @@
-"""Reading of images that lie in train/<class>/ and test/<class>/ or val/<class>/."""
+"""Reading of images in folders train/<class>/ and test/<class>/ or val/<class>/."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def read_class_folders(root: Path, settings: DataSettings, shown: Path | None = 
     """Decode all images, resized to ``image_size`` with ``channels`` channels.
 
     Args:
-        root: holds train/ and test/ or val/, or one folder with them.
+        root: folder with train/ and test/ or val/, or with a single folder that holds them.
         settings: ``image_size``, ``channels`` and ``max_bad_images``.
-        shown: how messages name the folder, if it is a temporary one.
+        shown: path to show in messages, if the folder is a temporary one.
 
     Raises:
         GeniferError: a folder is missing or empty, or too many images do not decode.
@@ -38,10 +38,12 @@ def read_class_folders(root: Path, settings: DataSettings, shown: Path | None = 
 
 
 def find_classes(root: Path, shown: Path | None = None) -> tuple[Path, list[str]]:
-    """Return the folder that holds train/ and the test images (root, or the one folder in it), and classes.
+    """Return the folder that holds train/ and the test images, and the class names.
+
+    The folder is ``root``, or the single folder in it that holds train/.
 
     Args:
-        shown: how messages name the folder, if it is a temporary one.
+        shown: path to show in messages, if the folder is a temporary one.
 
     Raises:
         GeniferError: there are no training or test images, or their classes differ.
@@ -62,14 +64,14 @@ def find_classes(root: Path, shown: Path | None = None) -> tuple[Path, list[str]
     if train != test:
         odd = sorted(set(train) ^ set(test))
         raise GeniferError(
-            f"data.archive: {shown}: train/ and {test_folder.name}/ must hold the same classes; only one of "
-            f"them has: {', '.join(odd[:NAMED_AT_MOST])}"
+            f"data.archive: {shown}: train/ and {test_folder.name}/ must hold the same classes; these are in "
+            f"only one of them: {', '.join(odd[:NAMED_AT_MOST])}"
         )
     return root, train
 
 
 def _test_folder(root: Path) -> Path:
-    """The folder of the test images: test/, or val/ if test/ holds no classes, as in ImageNet."""
+    """Return the folder of the test images: test/, or val/ if test/ has no class folders, as in ImageNet."""
     test, val = root / "test", root / "val"
     has_classes = test.is_dir() and bool(_subfolders(test))
     return test if has_classes or not val.is_dir() else val
@@ -98,5 +100,5 @@ def _read_split(
         labels += [label] * len(found)
         skipped += len(present) - len(found)
     if skipped:
-        log.warning("%s: skipped files without an image's extension: %d", path.name, skipped)
+        log.warning("%s: skipped files without an image extension: %d", path.name, skipped)
     return read_images(path.parent, files, labels, settings, bad)

@@ -1,4 +1,4 @@
-"""The contract of a data set: what it is called, where it comes from, how it is read."""
+"""The base class of all data sets: its name, where it comes from, how it is read."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Arrays:
 
     Attributes:
         class_names: one name per class.
-        train_images, test_images: (n, channels, size, size), uint8, with 1 or 3 channels, all of one size.
-        train_labels, test_labels: (n,), integers, indices into ``class_names``.
+        train_images, test_images: (n, channels, size, size), uint8: 1 or 3 channels, all of the same size.
+        train_labels, test_labels: (n,), integers: indices into ``class_names``.
     """
 
     class_names: Sequence[str]
@@ -36,22 +36,22 @@ class Arrays:
 
 
 class Dataset:
-    """A data set that runs can name. Tasks, sizes, channels and checksums are the preparation's business.
+    """A data set that run files can name; the preparation takes care of tasks, sizes, channels and checksums.
 
-    The first line of the docstring describes it in ``config/config.yaml``.
+    The first line of its docstring describes it in ``config/config.yaml``.
 
     Class attributes:
-        name: in run files; lower-case letters, digits and underscores.
-        version: raised when `load` returns other arrays. A plugin's also holds the hash of its file.
-        classes: their number, if it never changes.
-        images: number of images, training and test, if it never changes; for estimates of disk space.
-        channels: of its images: 1 or 3. They become ``data.channels`` by themselves.
-        mean, std: of each channel (0..1), for ``data.mean: default`` and ``data.std: default``. None takes
-            the first task's.
+        name: its name in run files: lower-case letters, digits and underscores.
+        version: raise it when `load` returns other arrays. For a plugin, the hash of its file is added.
+        classes: number of classes, if it never changes.
+        images: number of images, training plus test, if it never changes; for estimates of disk space.
+        channels: channels of its images, 1 or 3; they are converted to ``data.channels``.
+        mean, std: per channel (0..1), for ``data.mean: default`` and ``data.std: default``. None: compute
+            them from the first task.
         archive: ``none``: it needs no file; ``required``: ``data.archive`` must name one; ``download``: it is
-            fetched from ``url``, unless ``data.archive`` names a copy.
-        archive_format: what ``data.archive`` must be, for messages.
-        url, md5: of the archive, for ``download``.
+            downloaded from ``url``, unless ``data.archive`` names a copy.
+        archive_format: description of the required archive, for messages.
+        url, md5: URL and MD5 of the archive, for ``download``.
     """
 
     name: ClassVar[str]
@@ -66,18 +66,18 @@ class Dataset:
     url: ClassVar[str | None] = None
     md5: ClassVar[str | None] = None
     source_hash: ClassVar[str | None] = None
-    """Of a plugin's file; set when it is registered."""
+    """Hash of a plugin's file; set on registration."""
 
     @classmethod
     def load(cls, archive: Any, settings: DataSettings) -> Arrays:  # noqa: ARG003
         """Read the data set.
 
-        It must return the same arrays every time and keep test images out of training.
+        It must return the same arrays every time, without test images among the training images.
 
         Args:
             archive: path of ``data.archive`` or of the downloaded file, which exists and has the right MD5;
-                None where ``archive`` is ``none``.
-            settings: for data sets whose images have many sizes: ``image_size`` and ``channels``.
+                None if ``archive`` is ``none``.
+            settings: ``image_size`` and ``channels``, for data sets with images of various sizes.
 
         Raises:
             GeniferError: the archive cannot be read; the message names the file and the next step.
@@ -86,20 +86,20 @@ class Dataset:
 
     @classmethod
     def class_names_in(cls, archive: Path) -> Sequence[str] | None:  # noqa: ARG003
-        """Return the class names if they can be read at once, to check the scenario before a run."""
+        """Return the class names if they are quick to read, to check the scenario before a run; else None."""
         return None
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
+        """Return the first line of the docstring."""
         return (cls.__doc__ or cls.name).strip().splitlines()[0]
 
     @classmethod
     def version_text(cls) -> int | str:
-        """The version, with the hash of a plugin's file."""
+        """Return the version; for a plugin, with the hash of its file."""
         return cls.version if cls.source_hash is None else f"{cls.version}+{cls.source_hash}"
 
     @classmethod
     def download_name(cls) -> str:
-        """File name of the archive: the end of the URL, without a query."""
+        """Return the file name of the archive: the last part of the URL, without a query."""
         return urlsplit(cls.url or "").path.rpartition("/")[2] or cls.name

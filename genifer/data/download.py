@@ -1,4 +1,4 @@
-"""Downloads of archives and weights: they resume after an interruption and are checked at the end."""
+"""Downloads of archives and weights, which resume after an interruption and verify a checksum."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ TIMEOUT_SECONDS = 30
 
 
 def download_archive(dataset: type[Dataset], settings: DataSettings, target: Path) -> None:
-    """Fetch a data set's archive to ``target``.
+    """Download a data set's archive to ``target``.
 
     Raises:
-        GeniferError: it is not downloaded, or see `download`.
+        GeniferError: the data set has no URL, or see `download`.
     """
     if dataset.url is None:
         raise GeniferError(
-            f"data.dataset: {dataset.name} is not downloaded; set data.archive if it needs a file"
+            f"data.dataset: {dataset.name} has nothing to download; set data.archive if it needs a file"
         )
     md5 = settings.archive_md5
     download(dataset.url, target, None if md5 is None else Digest("md5", md5))
 
 
 def download_weights(architecture: str, target: Path) -> None:
-    """Fetch torchvision's ImageNet weights of an architecture to ``target``.
+    """Download torchvision's ImageNet weights of an architecture to ``target``.
 
     Raises:
-        GeniferError: there are none, or see `download`.
+        GeniferError: there are none for this architecture, or see `download`.
     """
     if architecture not in URLS:
         raise GeniferError(f"'{architecture}' has no ImageNet weights; there are: {', '.join(URLS)}")
@@ -45,27 +45,27 @@ def download_weights(architecture: str, target: Path) -> None:
 
 
 class Digest(NamedTuple):
-    """The first digits of a file's digest, as hexadecimal, by an algorithm of `hashlib`."""
+    """The first hexadecimal digits of a file's digest, and its algorithm, named as in `hashlib`."""
 
     algorithm: str
     start: str
 
     def fits(self, path: Path) -> bool:
-        """Whether it is the digest of a file."""
+        """Return whether a file has this digest."""
         return digest_of(path, self.algorithm).startswith(self.start)
 
 
 def download(url: str, target: Path, digest: Digest | None, setting: str = "data.archive") -> None:
     """Download a file.
 
-    After an interruption, what has arrived stays beside the target as ``<name>.part``, and the next call asks
-    the server for the rest only.
+    After an interruption, the downloaded part stays next to the target as ``<name>.part``, and the next call
+    requests only the rest.
 
     Args:
-        url: of the file.
+        url: URL of the file.
         target: path of the finished file.
-        digest: that it must have; None accepts any file.
-        setting: that may name a copy of the file instead, for messages.
+        digest: required digest; None accepts any file.
+        setting: the setting that can name a copy of the file instead, for messages.
 
     Raises:
         GeniferError: there is no network, the server refuses, or the finished file has another digest.

@@ -1,4 +1,4 @@
-"""Image files, decoded at the size of the run by several threads."""
+"""Decoding of image files to the size of the run, in several threads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 FILES_AT_ONCE = 1024
-"""Files that are given to the threads before their errors are looked at."""
+"""Number of files that are decoded before their errors are checked."""
 NAMED_AT_MOST = 10
-"""Images or classes that one message names."""
+"""Maximum number of images or classes that one message names."""
 
 
 def read_images(
@@ -42,16 +42,16 @@ def read_images(
 ) -> tuple[Images, Labels]:
     """Decode images of any size, resized to ``image_size`` with ``channels`` channels.
 
-    There are as many threads as the process may use CPUs: Pillow lets others compute while it decodes. The
-    memory does not grow with the number of images (`new_images`).
+    One thread per available CPU decodes images: Pillow releases the GIL. Memory use does not grow with the
+    number of images (`new_images`).
 
     Args:
-        root: messages name files relative to it.
-        files, labels: of the same length.
+        root: folder relative to which messages name files.
+        files, labels: path and label of each image.
         settings: ``image_size`` and ``channels``.
-        bad: counts the images that do not decode, which are left out.
-        crop: whether to cut the largest square around the centre out of each image before it is resized.
-            Otherwise images that are no squares are stretched.
+        bad: counts the images that do not decode, which are skipped.
+        crop: whether to crop each image to the largest centred square before resizing it. Otherwise images
+            that are not square are stretched.
 
     Returns:
         Images (n, channels, size, size) and labels (n,).
@@ -78,7 +78,7 @@ def read_images(
 
 
 def _only(images: Images, kept: NDArray[np.bool_]) -> Images:
-    """Move the images that are kept to the front of their array, and return that part of it."""
+    """Move the kept images to the front of the array, and return that part of it."""
     rows = np.flatnonzero(kept)
     for place, row in enumerate(rows):
         if place != row:
@@ -87,7 +87,7 @@ def _only(images: Images, kept: NDArray[np.bool_]) -> Images:
 
 
 def _decode(file: Path, size: int, channels: int, crop: bool) -> Images:
-    """Return an image as (channels, size, size), rotated as its EXIF orientation says."""
+    """Return an image as (channels, size, size), rotated according to its EXIF orientation."""
     with Image.open(file, formats=FORMATS) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
@@ -101,10 +101,10 @@ def _decode(file: Path, size: int, channels: int, crop: bool) -> Images:
 
 
 class BadImages:
-    """Images that do not decode: up to a limit they are skipped with a warning, more are an error.
+    """Counts images that do not decode: up to a limit each is a warning, beyond it they are an error.
 
     Args:
-        shown: how messages name the folder or archive.
+        shown: path of the folder or archive to show in messages.
         limit: ``data.max_bad_images``.
     """
 
@@ -114,13 +114,13 @@ class BadImages:
         self.named: list[str] = []
 
     def add(self, name: str, error: Exception) -> None:
-        """Count an image, with a warning as long as the limit allows it."""
+        """Count an image, and log a warning if it is within the limit."""
         self.named.append(f"{name} ({error})")
         if len(self.named) <= self.limit:
             log.warning("%s: skipped an image that does not decode: %s", self.shown, self.named[-1])
 
     def check(self) -> None:
-        """Raise a `GeniferError` that names the images if they are more than the limit."""
+        """Raise a `GeniferError` that names the images if there are more than the limit."""
         count = len(self.named)
         if count > self.limit:
             rest = f"\n  and {count - NAMED_AT_MOST} more" if count > NAMED_AT_MOST else ""

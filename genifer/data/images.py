@@ -1,4 +1,4 @@
-"""Arrays of images: checked, and converted to the channels and size of a run."""
+"""Checks of image arrays, and their conversion to the channels and size of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_arrays(arrays: object) -> Arrays:
-    """Return what a data set's ``load`` returned, if it is as `Arrays` describes.
+    """Return what a data set's ``load`` returned, if it fits the description of `Arrays`.
 
     Raises:
-        ValueError: the message says what ``load`` returned and what it must return.
+        ValueError: it does not fit; the message says what ``load`` returned and what it must return.
     """
     if not isinstance(arrays, Arrays):
         raise ValueError(f"load returned a {type(arrays).__name__}; it must return genifer.data.Arrays")
@@ -51,7 +51,7 @@ def _check_images(name: str, images: Any) -> None:
             return
     raise ValueError(
         f"load returned {name} as {_described(images)}; it must be an array of uint8 with the shape "
-        "(n, channels, size, size): n images with 1 or 3 channels, as high as wide"
+        "(n, channels, size, size): n square images with 1 or 3 channels"
     )
 
 
@@ -100,7 +100,7 @@ def to_channels(images: Images, channels: int) -> Images:
 
 
 def to_size(images: Images, size: int) -> Images:
-    """Resize images with bilinear interpolation, antialiased where they shrink.
+    """Resize images by bilinear interpolation, with antialiasing if they shrink.
 
     Args:
         images: (n, channels, height, width).
@@ -111,7 +111,7 @@ def to_size(images: Images, size: int) -> Images:
     """
     if images.shape[-1] == size:
         return images
-    import torch  # not above: the check before a run does not need it, and its import takes a second
+    import torch  # not at the top: the check before a run does not need it, and the import takes a second
 
     converted = new_images((*images.shape[:2], size, size))
     for piece in pieces(images):

@@ -1,4 +1,4 @@
-"""Image files that tables in an archive list, with their classes."""
+"""Reading of image files that are listed, with their classes, in tables of an archive."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class ListedImages:
     """The files of an unpacked archive.
 
-    Its methods raise a `GeniferError` if a file is missing or a table is not what its format says.
+    Its methods raise a `GeniferError` if a file is missing or a table does not follow its format.
 
     Args:
         root: folder of the unpacked files.
-        archive: that messages name.
+        archive: path of the archive, for messages.
         settings: ``image_size``, ``channels`` and ``max_bad_images``.
     """
 
@@ -33,11 +33,11 @@ class ListedImages:
         self.bad = BadImages(archive, settings.max_bad_images)
 
     def table(self, name: str, columns: int) -> list[list[str]]:
-        """Rows of a text file whose columns are separated by white space; the last ones may be left out.
+        """Return the rows of a text file whose columns are separated by white space.
 
         Args:
             name: path inside the archive.
-            columns: that are needed.
+            columns: number of columns to return; the file may have more.
         """
         path = self.root / name
         if not path.is_file():
@@ -47,8 +47,8 @@ class ListedImages:
             row = line.split()
             if row and len(row) < columns:
                 raise GeniferError(
-                    f"data.archive: {self.archive}: line {number} of {name} has {len(row)} columns, needed "
-                    f"are {columns}; copy or download the archive again"
+                    f"data.archive: {self.archive}: line {number} of {name} has {len(row)} columns, but must "
+                    f"have {columns}; copy or download the archive again"
                 )
             rows += [row[:columns]] if row else []
         if not rows:
@@ -60,7 +60,7 @@ class ListedImages:
     def read(
         self, listed: Sequence[tuple[str, str]], classes: Mapping[str, int], *, crop: bool = False
     ) -> tuple[Images, Labels]:
-        """Decode images.
+        """Decode the listed images.
 
         Args:
             listed: path inside the archive and class of each image.
@@ -73,8 +73,8 @@ class ListedImages:
         for name, known in listed:
             if known not in classes:
                 raise GeniferError(
-                    f"data.archive: {self.archive}: image {name} is of class '{known}', which the archive "
-                    "does not list; copy or download it again"
+                    f"data.archive: {self.archive}: image {name} is of class '{known}', which is not in the "
+                    "archive's list of classes; copy or download the archive again"
                 )
             if ".." in Path(name).parts or not (self.root / name).is_file():
                 raise missing_file(self.archive, name)

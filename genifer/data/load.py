@@ -1,4 +1,4 @@
-"""Loading of a data set: its archive is found and checked, and so are the arrays that its code returns."""
+"""Loading of a data set: finds and checks its archive, and checks the arrays that its code returns."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def load_arrays(dataset: type[Dataset], data: DataSettings, downloaded: Path | N
         Images (n, ``data.channels``, ``data.image_size``, ``data.image_size``) and labels (n,) int64.
 
     Raises:
-        GeniferError: the archive is missing, damaged or another file, or the data set's code fails or returns
-            anything but what `Arrays` describes.
+        GeniferError: the archive is missing, damaged or the wrong file, or the data set's code fails or
+            returns something that does not fit `Arrays`.
     """
     archive = find_archive(dataset, data, downloaded)
     with errors_explained(dataset, archive):
@@ -55,10 +55,10 @@ def load_arrays(dataset: type[Dataset], data: DataSettings, downloaded: Path | N
 
 
 def find_archive(dataset: type[Dataset], data: DataSettings, downloaded: Path | None) -> Path | None:
-    """Return the file or folder that a data set is read from; None for a data set that needs no file.
+    """Return the file or folder to read a data set from; None if it needs no file.
 
     Raises:
-        GeniferError: there is none, or its MD5 is not ``data.archive_md5``.
+        GeniferError: the archive is missing, or its MD5 is not ``data.archive_md5``.
     """
     if dataset.archive == "none":
         return None
@@ -87,9 +87,9 @@ def _converted(images: Images, data: DataSettings) -> Images:
 
 @contextmanager
 def errors_explained(dataset: type[Dataset], archive: Path | None) -> Iterator[None]:
-    """Turn exceptions of a data set's own code into a `GeniferError`.
+    """Context manager: turn exceptions of a data set's own code into a `GeniferError`.
 
-    The message names the data set, the archive that it reads, the exception, and a plugin's file and line.
+    The message names the data set, its archive and the exception; for a plugin, also the file and line.
     """
     try:
         yield
@@ -110,7 +110,7 @@ def errors_explained(dataset: type[Dataset], archive: Path | None) -> Iterator[N
 
 
 def _name_and_place(dataset: type[Dataset], error: Exception | None = None) -> str:
-    """The data set's name and, for a plugin, its file and the line of an error."""
+    """Return the data set's name; for a plugin, with its file and the line of an error."""
     file = _plugin_file(dataset)
     if file is None:
         return dataset.name
@@ -120,5 +120,5 @@ def _name_and_place(dataset: type[Dataset], error: Exception | None = None) -> s
 
 
 def _plugin_file(dataset: type[Dataset]) -> str | None:
-    """Path of a plugin's file, seen from the working folder."""
+    """Return the path of a plugin's file, relative to the working folder."""
     return os.path.relpath(inspect.getfile(dataset)) if dataset.source_hash is not None else None

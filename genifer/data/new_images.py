@@ -1,4 +1,4 @@
-"""Arrays for images that are about to be decoded: in memory, or on the disk where they are large."""
+"""Empty arrays for images to decode into: in memory, or on disk if they are large."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from genifer.data.dataset import Images
 
 IN_MEMORY = 10**9
-"""Bytes up to which images are kept in memory; larger arrays are mapped files without a name."""
+"""Maximum number of bytes kept in memory; larger arrays are memory-mapped, unnamed temporary files."""
 
 PIECE = 2**24
-"""Bytes of images that are computed or written at once."""
+"""Maximum number of bytes of images that are computed or written at once."""
 
 
 def new_images(shape: Sequence[int]) -> Images:
-    """An array of uint8 to be filled. A large one lies on the disk, in the folder for temporary files.
+    """Return an empty uint8 array. A large one is on disk, in the folder for temporary files.
 
     Raises:
-        GeniferError: the disk has no room for it.
+        GeniferError: the disk has not enough room.
     """
     size = int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:
@@ -41,13 +41,16 @@ def new_images(shape: Sequence[int]) -> Images:
             return np.memmap(file, dtype=np.uint8, mode="r+", shape=tuple(shape))
     except OSError as error:
         raise GeniferError(
-            f"{size / 1e9:.1f} GB of decoded images find no room in {folder} ({error.strerror}); free space, "
+            f"{folder} has no room for {size / 1e9:.1f} GB of decoded images ({error.strerror}); free space, "
             "or set the environment variable TMPDIR to a folder on a larger disk"
         ) from error
 
 
 def pieces(images: Images, count: int | None = None) -> Iterator[slice]:
-    """Slices of so many images like these (all of them), each of at most `PIECE` bytes or one image."""
+    """Divide ``count`` images of this shape (default: all of them) into slices of at most `PIECE` bytes.
+
+    A slice holds at least one image.
+    """
     length = max(1, PIECE // int(np.prod(images.shape[1:], dtype=np.int64)))
     return (
         slice(start, start + length) for start in range(0, len(images) if count is None else count, length)

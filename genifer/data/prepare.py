@@ -1,4 +1,4 @@
-"""Preparation of a data set: one file per task and split, so that a task opens its own images only."""
+"""Preparation of a data set: one file per task and split, so that a task opens only its own images."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def prepare_data(
     downloaded: Path | None,
     output: Path,
 ) -> None:
-    """Write ``task_<t>_train``, ``_test`` and, if the settings ask for it, ``_validation.safetensors``.
+    """Write ``task_<t>_train``, ``_test`` and, depending on the settings, ``_validation.safetensors``.
 
-    Each file holds ``images`` (n, channels, size, size) uint8 and ``labels`` (n,) int64, positions in the
-    class order, and describes the whole scenario.
+    Each file holds ``images`` (n, channels, size, size) uint8, ``labels`` (n,) int64 (positions in the class
+    order), and a description of the whole scenario.
 
     Args:
         dataset: the data set that the settings name.
         data: settings with the data set's own values in place of ``default``.
         scenario_settings: the class order and the tasks.
         downloaded: the downloaded archive, if there is one; ``data.archive`` takes precedence.
-        output: folder of the files; it is created.
+        output: folder for the files; created if it is missing.
 
     Raises:
         GeniferError: the data set cannot be loaded (see `load_arrays`), the scenario does not fit it, or a
@@ -98,12 +98,12 @@ def prepare_data(
 
 
 class Chosen(NamedTuple):
-    """Some of the images of a split, sorted by label. They are copied piece by piece.
+    """A selection of a split's images, sorted by label. Images are copied piece by piece.
 
     Attributes:
-        images: (n, channels, size, size), all images of the split.
-        rows: (m,), positions of the chosen images.
-        labels: (m,), of the chosen images.
+        images: (n, channels, size, size): all images of the split.
+        rows: (m,): positions of the selected images.
+        labels: (m,): labels of the selected images.
     """
 
     images: Images
@@ -111,12 +111,12 @@ class Chosen(NamedTuple):
     labels: Labels
 
     def of(self, wanted: range) -> Chosen:
-        """Return those whose labels lie in a range."""
+        """Return the images whose labels are in a range."""
         first, last = np.searchsorted(self.labels, [wanted.start, wanted.stop])
         return Chosen(self.images, self.rows[first:last], self.labels[first:last])
 
     def in_pieces(self) -> Iterator[Images]:
-        """Yield copies of consecutive chosen images."""
+        """Yield copies of the selected images, several at a time."""
         return (self.images[self.rows[piece]] for piece in pieces(self.images, len(self.rows)))
 
 
@@ -129,7 +129,7 @@ def _sorted_by_label(images: Images, labels: Labels) -> Chosen:
 def _split_classes(
     chosen: Chosen, per_class: int | None, validation_fraction: float
 ) -> tuple[Chosen, Chosen]:
-    """Keep the first images of each class for training and the last for validation."""
+    """Split off the last images of each class for validation; the first are for training."""
     images, rows, labels = chosen
     counts = np.bincount(labels)
     position = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -143,7 +143,7 @@ def _split_classes(
 
 
 def _statistics(chosen: Chosen) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, of pixels scaled to 0..1."""
+    """Compute mean and standard deviation per channel, of pixels scaled to 0..1."""
     counts = np.zeros((chosen.images.shape[1], 256), dtype=np.int64)
     for images in chosen.in_pieces():
         for channel, of_channel in enumerate(counts):

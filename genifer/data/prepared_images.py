@@ -1,4 +1,4 @@
-"""The images of prepared files: on the device, or mapped into memory and read by rows."""
+"""The images in prepared files: on the device, or mapped into memory and read row by row."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGE = 10**9
-"""Bytes from which on images in mapped files may not stay in memory, so that they come from the disk."""
+"""Size in bytes from which images in mapped files may not stay in memory, so that the disk is read again."""
 
 SHARE_OF_DEVICE = 0.25
-"""Images that take at most this share of a GPU's free memory are kept there, for ``auto``."""
+"""Share of a GPU's free memory that images may take to be kept there with ``auto``."""
 
 BATCHES_AHEAD = 3
-"""Batches in the host's memory that wait for their step."""
+"""Number of batches that are read into the host's memory before their step."""
 REQUESTED_AHEAD = 16
-"""Batches that are requested from the disk, so that none is waited for; the disk reads them in parallel."""
+"""Number of batches that are requested from the disk in advance; the disk reads them in parallel."""
 
 
 class PreparedImages:
     """Images (n, channels, size, size), uint8, of one or several files.
 
-    A number, a slice, a tensor of rows or a mask in brackets gives a tensor on the device; only these images
-    are read. Whatever else a tensor can do works too, but reads all of them.
+    Indexing by a number, a slice, a tensor of rows or a mask returns a tensor on the device, and reads only
+    these images. All other operations on tensors work too, but read all images.
 
     Args:
-        parts: images of each file, all of one shape, in the host's memory; or one tensor on the device.
-        device: where what is read goes.
-        mapped: whether the parts are files that are mapped into memory.
+        parts: images of each file, all of the same shape, in the host's memory; or one tensor on the device.
+        device: device of the tensors that are returned.
+        mapped: whether the parts are memory-mapped files.
     """
 
     def __init__(self, parts: Sequence[Tensor], device: torch.device, *, mapped: bool = False) -> None:
@@ -51,33 +51,33 @@ class PreparedImages:
 
     @classmethod
     def of(cls, images: Tensor) -> PreparedImages:
-        """Images that lie on their device already."""
+        """Wrap images that are already on their device."""
         return cls([images], images.device)
 
     @property
     def on_host(self) -> bool:
-        """Whether they lie in the host's memory, or in files that are mapped into it."""
+        """Whether the images are in the host's memory, or in files mapped into it."""
         return self.parts[0].device.type == "cpu"
 
     @property
     def are_on_disk(self) -> bool:
-        """Whether they may have to be read from the disk."""
+        """Whether the images may have to be read from the disk."""
         return self.mapped and self.shape.numel() >= LARGE
 
     @property
     def are_streamed(self) -> bool:
-        """Whether batches are worth reading ahead: from the disk, or to another device."""
+        """Whether reading ahead pays: batches come from the disk, or go to another device."""
         return self.are_on_disk or (self.on_host and self.device.type != "cpu")
 
     def kept_on_device(self) -> PreparedImages:
-        """Copy them to the device's memory."""
+        """Return a copy in the device's memory."""
         images = torch.empty(self.shape, dtype=torch.uint8, device=self.device)
         for part, start in zip(self.parts, self.starts.tolist(), strict=True):
             images[start : start + len(part)] = part
         return PreparedImages([images], self.device)
 
     def joined(self, more: Tensor) -> PreparedImages:
-        """These and, after them, other images."""
+        """Return these images followed by others."""
         if self.on_host:
             return PreparedImages([*self.parts, more.cpu()], self.device, mapped=self.mapped)
         return PreparedImages([torch.cat([*self.parts, more])], self.device)
@@ -102,7 +102,7 @@ class PreparedImages:
         return self.whole()[index]
 
     def take(self, rows: Tensor) -> Tensor:
-        """Some images, by their rows (m,), int64."""
+        """Return the images in some rows (m,), int64."""
         if not self.on_host:
             return self.parts[0][rows.to(self.device)]
         rows = rows.cpu()
@@ -111,15 +111,12 @@ class PreparedImages:
         return self.read(rows, self.buffer(len(rows))).to(self.device, non_blocking=True)
 
     def buffer(self, count: int) -> Tensor:
-        """Host memory for some images; for a GPU it is pinned, so that the copy there does not wait."""
+        """Allocate host memory for some images; pinned for a GPU, so that copies are asynchronous."""
         pinned = self.device.type == "cuda"
         return torch.empty((count, *self.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
 
     def read(self, rows: Tensor, buffer: Tensor) -> Tensor:
-        """Read images to a buffer of the host.
-
-        NumPy copies rows without threads of its own, which PyTorch starts for each batch.
-        """
+        """Read images into a buffer on the host; with NumPy, since PyTorch would start threads."""
         wanted = rows.numpy()
         n = len(self)
         if len(wanted) and not -n <= wanted.min() <= wanted.max() < n:
@@ -136,21 +133,21 @@ class PreparedImages:
         return buffer
 
     def request(self, rows: Tensor) -> None:
-        """Ask the system to read images from the disk, and do not wait for them.
+        """Ask the operating system to read images from the disk, without waiting for them.
 
         Args:
-            rows: from 0.
+            rows: (m,), int64, not negative.
         """
         for number, row in zip(*(places.tolist() for places in self.places(rows.numpy())), strict=True):
             read_soon(self.parts[number][row])
 
     def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The part and the row in it, of rows that count from 0."""
+        """Return, for each row (not negative), its part and its row in that part."""
         of_part = np.searchsorted(self.ends, rows, side="right")
         return of_part, rows - self.starts[of_part]
 
     def whole(self) -> Tensor:
-        """All images as one tensor on the device."""
+        """Return all images as one tensor on the device."""
         if len(self.parts) == 1:
             return self.parts[0].to(self.device)
         return self.kept_on_device().parts[0]
@@ -177,10 +174,10 @@ class PreparedImages:
 
 
 class ReadAhead:
-    """Reads the batches that come next in a thread, while the steps before them are computed.
+    """Reads the next batches in a thread while the current step is computed.
 
     Args:
-        images: on the host.
+        images: images on the host.
     """
 
     def __init__(self, images: PreparedImages) -> None:
@@ -191,21 +188,21 @@ class ReadAhead:
         self.thread = ThreadPoolExecutor(1, "images")
         self.reading: deque[Future[Tensor]] = deque()
         self.requested = 0
-        """Batches that follow and are requested from the disk, those that are being read included."""
+        """Number of next batches that are requested from the disk, including those being read."""
 
     def take(self, rows: Tensor) -> Tensor:
-        """The images of the next batch, which was announced, or is read now."""
+        """Return the images of the next batch, which was announced before or is read now."""
         self.requested = max(0, self.requested - 1)
         if not self.reading:
             return self.images.take(rows)
         return self.reading.popleft().result().to(self.images.device, non_blocking=True)
 
     def announce(self, rows: Tensor, batch_size: int) -> None:
-        """Start to read.
+        """Start to read the next batches.
 
         Args:
-            rows: of the images that follow, on the host; those of batches that were announced before come
-                first.
+            rows: rows of the next images, on the host, beginning with batches that were announced before.
+            batch_size: images per batch.
         """
         ahead = min(len(rows) // batch_size, REQUESTED_AHEAD)
         batches = rows[: ahead * batch_size].split(batch_size)[:ahead]
@@ -214,11 +211,11 @@ class ReadAhead:
                 self.thread.submit(self.images.request, batch)
             self.requested = max(self.requested, ahead)
         for batch in batches[len(self.reading) : BATCHES_AHEAD]:
-            # Not in the thread, where another GPU may be the current one.
+            # Allocated here, because another GPU may be the current device in the thread.
             buffer = self.images.buffer(len(batch))
             self.reading.append(self.thread.submit(self.images.read, batch, buffer))
 
     def forget(self) -> None:
-        """Drop what was announced."""
+        """Drop all announced batches."""
         self.reading.clear()
         self.requested = 0

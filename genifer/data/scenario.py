@@ -1,4 +1,4 @@
-"""The class order and the tasks: which classes of a data set are learned when."""
+"""The scenario: the class order, and its division into tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from genifer.task_sizes import refusal_of_tasks
 class Scenario:
     """The classes of a data set in the order in which they are learned.
 
-    Labels everywhere in the project are positions in ``order``: the classes of task 0 come first, so the
+    Everywhere in the project, labels are positions in ``order``: the classes of task 0 come first, so the
     first logits are those of the classes seen so far.
 
     Attributes:
@@ -33,11 +33,11 @@ class Scenario:
         return len(self.order)
 
     def first_label(self, task: int) -> int:
-        """The first label that is new in a task."""
+        """Return the first new label of a task."""
         return sum(self.tasks[:task])
 
     def labels(self, task: int) -> range:
-        """The labels that are new in a task."""
+        """Return the new labels of a task."""
         first = self.first_label(task)
         return range(first, first + self.tasks[task])
 
@@ -46,8 +46,8 @@ def build_scenario(settings: ScenarioSettings, class_names: Sequence[str]) -> Sc
     """Order the classes of a data set and divide them into tasks.
 
     Args:
-        settings: the number of classes per task, and the class order, of one seed (`of_seed`).
-        class_names: of all classes of the data set.
+        settings: the number of classes per task, and the class order, for one seed (`of_seed`).
+        class_names: names of all classes of the data set.
 
     Raises:
         GeniferError: the tasks do not add up to the classes, or a class does not exist.

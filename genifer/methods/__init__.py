@@ -7,6 +7,6 @@ from genifer.methods.method import Batch, Method
 from genifer.settings import FrozenSettings, HeadSettings, TrainingSettings
 
 PAPER = ("genifer", "finetune", "joint")
-"""The default of ``methods``: the paper's method between its bounds."""
+"""The default of ``methods``: the paper's method and its lower and upper bound."""
 
 __all__ = ["PAPER", "Batch", "FrozenSettings", "HeadSettings", "Method", "TrainingSettings"]

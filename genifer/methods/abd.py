@@ -1,4 +1,4 @@
-"""Always be dreaming (Smith et al., 2021): images inverted from the teacher, no generator kept."""
+"""Always Be Dreaming (Smith et al., 2021): replay inverted from the teacher, without a stored generator."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class AbdSettings(InversionSettings):
-    """Settings of the inversion, and of the classifier's training from inverted and new images."""
+    """Settings of the inversion, and of the classifier's training on inverted and new images."""
 
     feature_weight: Weight = Field(
-        0.1, description="weight of the feature distillation, as seen through the old classes' head"
+        0.1, description="weight of the feature distillation, measured after the old classes' head"
     )
     balance_weight: Weight = Field(
         1.0, description="weight of the head's cross-entropy over all classes on detached features"
@@ -29,11 +29,11 @@ class AbdSettings(InversionSettings):
 class Abd(InvertedReplay):
     """Always be dreaming: at the start of a task, images of old classes are inverted from the teacher.
 
-    Smith et al. (2021): a generator is trained to make images that the teacher is sure of (section 3, with
-    the losses of section 4 for confidence, diversity, batch statistics and smoothness); then cross-entropy
-    among the new classes on new images, distillation of features weighted by the old head on both, and a
-    head tuned on both with features detached (section 5). Left out: the class weights of the last term;
-    batches hold as many inverted as new images.
+    Smith et al. (2021) train a generator whose images the teacher classifies confidently (section 3, with
+    the losses of section 4 for confidence, diversity, batch statistics and smoothness). The classifier then
+    minimises the cross-entropy among the new classes on new images, the distance of features on both kinds
+    of images, weighted by the old head, and the cross-entropy of the head on both, with features detached
+    (section 5). Omitted: the class weights of the last term; batches hold as many inverted as new images.
     """
 
     name = "abd"
@@ -43,7 +43,7 @@ class Abd(InvertedReplay):
     settings: AbdSettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Local cross-entropy, feature distillation through the old head, and a balanced head."""
+        """Compute the local cross-entropy, the feature distillation and the head's balanced cross-entropy."""
         import torch
         import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""Analytic class-incremental learning (Zhuang et al., 2022): ridge regression, updated task by task."""
+"""Analytic class-incremental learning (Zhuang et al., 2022): ridge regression, updated after each task."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 class AcilSettings(FrozenSettings):
     """Settings of the ridge regression."""
 
-    expansion: PositiveInt = Field(2_000, description="random features that the pooled ones are mapped to")
-    ridge: PositiveFloat = Field(0.1, description="weight of the squared weights")
+    expansion: PositiveInt = Field(
+        2_000, description="number of random features to which the pooled features are mapped"
+    )
+    ridge: PositiveFloat = Field(0.1, description="weight of the squared norm of the regression's weights")
     compensation: Weight = Field(
         0.0,
-        description="weight of a second regression, on other features, of what the first leaves (DS-AL); 0: "
-        "none",
+        description="weight of a second regression, on other features, of the residuals of the first "
+        "(DS-AL); 0: none",
     )
 
 
 class Acil(FrozenExtractor):
-    """Frozen extractor: ridge regression of the labels on random features, as if all tasks were at hand.
+    """Frozen extractor: ridge regression on random features, equal to one fit to all tasks so far.
 
-    ACIL of Zhuang et al. (2022, section 3): after each task the weights are those of one regression over all
-    tasks so far. The paper updates the inverse of the autocorrelation; here the autocorrelation is kept and
-    solved for, with the same result. ``compensation`` adds the second stream of DS-AL (Zhuang et al., 2024):
-    tanh in place of ReLU, residuals of the new classes alone. It keeps one matrix per stream, whose size
-    does not depend on the number of classes, and the weights.
+    ACIL of Zhuang et al. (2022, section 3): after each task the weights equal those of one regression over
+    all tasks so far. The paper updates the inverse of the autocorrelation; this code stores the
+    autocorrelation and solves the linear system, with the same result. ``compensation`` adds the second
+    stream of DS-AL (Zhuang et al., 2024): tanh instead of ReLU, fitted to the residuals of the new classes
+    only. The memory holds the weights and one matrix per stream, whose size does not depend on the number
+    of classes.
     """
 
     name = "acil"
@@ -67,7 +70,7 @@ class Acil(FrozenExtractor):
         """Add inputs (n, expansion) and targets (n, classes) to the regression of a stream.
 
         Raises:
-            GeniferError: the ridge is lost in rounding.
+            GeniferError: the ridge is so small that rounding makes the system singular.
         """
         import torch
         import torch.nn.functional as F
@@ -87,15 +90,15 @@ class Acil(FrozenExtractor):
         factor, failed = torch.linalg.cholesky_ex(autocorrelation)
         if failed:
             raise GeniferError(
-                f"acil.ridge: {self.settings.ridge} is too small beside the {dim} features of "
-                "acil.expansion, whose regression has no unique solution; raise it"
+                f"acil.ridge: {self.settings.ridge} is too small for acil.expansion: {dim}: the regression "
+                "has no unique solution; raise acil.ridge"
             )
         change = torch.cholesky_solve(inputs.T @ (targets - inputs @ weights), factor)
         memory[f"{stream}.autocorrelation"] = autocorrelation
         memory[f"{stream}.weights"] = weights + change
 
     def logits(self, images: Tensor) -> Tensor:
-        """Predictions of the regressions."""
+        """Return the predictions of the regressions."""
         projected = self.features(images) @ self.memory["projection"]
         logits = projected.relu() @ self.memory["main.weights"].float()
         if self.settings.compensation:

@@ -17,18 +17,20 @@ class EwcSettings(TrainingSettings):
     """Settings of elastic weight consolidation."""
 
     strength: Weight = Field(100.0, description="weight of the penalty")
-    decay: Fraction = Field(1.0, description="factor of the old importances when those of a task are added")
+    decay: Fraction = Field(
+        1.0, description="factor on the importances of old tasks when those of a new task are added"
+    )
     importance_images: PositiveInt = Field(
-        1_000, description="images of each task, at most, on which importances are estimated"
+        1_000, description="maximum number of images per task from which importances are estimated"
     )
 
 
 class Ewc(Method):
-    """Elastic weight consolidation: new images only; weights that mattered for old tasks change little.
+    """Elastic weight consolidation: new images only; weights important for old tasks change little.
 
     Equation 3 of Kirkpatrick et al. (2017) with one penalty for all old tasks, around the weights after the
-    last one (Schwarz et al., 2018, section 4). Importances are the mean squared gradients of the
-    log-likelihood of single images' labels. The head's rows of new classes are free.
+    previous task (Schwarz et al., 2018, section 4). Importances are the mean squared gradients of the
+    log-likelihood of each image's label. The head's rows for new classes are not penalised.
     """
 
     name = "ewc"
@@ -39,7 +41,7 @@ class Ewc(Method):
     settings: EwcSettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, and the distance to the old weights, each weighted by its importance."""
+        """Compute the cross-entropy plus the squared distance to the old weights, weighted by importance."""
         import torch
 
         scalars = super().losses(batch)
@@ -52,7 +54,7 @@ class Ewc(Method):
         return scalars | {"loss": scalars["loss"] + self.settings.strength / 2 * penalty, "penalty": penalty}
 
     def finish(self) -> dict[str, Tensor]:
-        """Keep the weights, and add their importances for the task to the old ones."""
+        """Keep the weights, and add this task's importances to those of the old tasks."""
         import torch
         import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""Stored images of old classes (Rebuffi et al., 2017): what the rule against stored samples costs."""
+"""Rehearsal of stored images (Rebuffi et al., 2017), which shows what learning without them costs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class ExemplarsSettings(DistillationSettings):
 
     per_class: PositiveInt = Field(20, description="stored images of each class")
     nearest_mean: bool = Field(
-        True, description="classify by the nearest mean of the stored images' features, not by the head"
+        True, description="classify by the nearest mean feature of the stored images instead of by the head"
     )
 
 
 class Exemplars(Method):
-    """Stored images of each old class beside the new ones; the teacher's outputs on all are kept.
+    """Stored images of each old class are mixed with new ones; the teacher's outputs on both are distilled.
 
-    iCaRL of Rebuffi et al. (2017): herding chooses the images (algorithm 4), the nearest mean of their
-    normalised features classifies (algorithm 1). Losses are softmax ones over all classes, in place of the
-    binary ones of algorithm 3, because methods share the first classifier. Left out: a total budget of
-    images that all classes share. It stores images, which all other methods but joint do without.
+    iCaRL of Rebuffi et al. (2017): herding selects the images (algorithm 4), and images are classified by
+    the nearest mean of the stored ones' normalised features (algorithm 1). The losses use a softmax over all
+    classes instead of the binary losses of algorithm 3, because all methods share the first classifier.
+    Omitted: a total budget of images shared by all classes. Except for joint, no other method opens images
+    of old tasks.
     """
 
     name = "exemplars"
@@ -44,7 +45,7 @@ class Exemplars(Method):
     settings: ExemplarsSettings
 
     def setup(self) -> None:
-        """Draw batches from the task's images and the stored ones together."""
+        """Draw batches from the task's images and the stored images together."""
         import torch
 
         from genifer.data.batches import ShuffledBatches
@@ -55,11 +56,11 @@ class Exemplars(Method):
         self.batches = ShuffledBatches(together, self.settings.batch_size, self.rng)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy over all classes plus distillation of the old ones' outputs."""
+        """Compute the cross-entropy over all classes plus the distillation of the old classes' outputs."""
         return losses_with_distillation(self, batch, self.settings)
 
     def finish(self) -> dict[str, Tensor]:
-        """Store images of the task's classes, and the means of all stored images' features."""
+        """Select images of the task's classes, and compute the mean features of all stored images."""
         import torch
 
         images, labels = [], []
@@ -75,7 +76,7 @@ class Exemplars(Method):
         return {"images": stored, "labels": of_stored, "means": torch.stack(means)}
 
     def directions(self, images: Tensor) -> Tensor:
-        """Pooled features (n, features) of pixels (n, channels, size, size), at unit length."""
+        """Return the pooled features (n, features), at unit length, of uint8 images (n, ...)."""
         import torch
 
         with torch.no_grad():
@@ -89,7 +90,7 @@ class Exemplars(Method):
         return F.normalize(self.classifier.features(images, POOLED).float(), dim=1)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Negative distances to the means of stored images, or the head's outputs."""
+        """Return the negative distances to the mean features of stored images, or the head's outputs."""
         import torch
         import torch.nn.functional as F
 
@@ -99,14 +100,14 @@ class Exemplars(Method):
 
 
 def herd(features: Tensor, count: int) -> Tensor:
-    """Choose rows, one after the other, so that the mean of those chosen stays close to that of all.
+    """Choose rows one by one so that the mean of the chosen rows stays close to the mean of all.
 
     Args:
         features: (n, dim).
-        count: how many; all if there are fewer.
+        count: number of rows to choose; all of them if there are fewer.
 
     Returns:
-        (min(count, n),), rows in the order of their choice.
+        (min(count, n),), int64: row indices in the order in which they were chosen.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Generative feature replay (Liu et al., 2020): the generator makes pooled features instead of images."""
+"""Generative feature replay (Liu et al., 2020): the generator produces pooled features, not images."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class FeatureReplaySettings(ReplaySettings):
-    """Settings of the classifier's training from new images and replayed features."""
+    """Settings of the classifier's training on new images and replayed features."""
 
     feature_distillation_weight: Weight = Field(
-        1.0, description="weight of the distance to the teacher's pooled features of new images"
+        1.0, description="weight of the distance to the teacher's pooled features on new images"
     )
 
 
 class FeatureReplay(GenerativeReplay):
-    """Generative feature replay: the GAN makes pooled features; new images keep theirs.
+    """Generative feature replay: the GAN generates pooled features; those of new images are distilled.
 
-    Section 3 of Liu et al. (2020): cross-entropy of the head on features of new images and on replayed ones,
-    and the distance of the extractor's features of new images to the teacher's. Left out: their Wasserstein
-    GAN of fully connected layers; it is Genifer's in direct mode at the pooled features.
+    Section 3 of Liu et al. (2020): the head's cross-entropy on features of new images and on replayed
+    features, plus the distance between the extractor's and the teacher's features on new images. Replaced:
+    their Wasserstein GAN of fully connected layers, by Genifer's GAN in direct mode at the pooled features.
     """
 
     name = "feature_replay"
@@ -43,7 +43,7 @@ class FeatureReplay(GenerativeReplay):
     settings: FeatureReplaySettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy on features of both kinds, and feature distillation on new images."""
+        """Compute the cross-entropy on new and replayed features, and the distillation on new images."""
         import torch
         import torch.nn.functional as F
 
@@ -63,5 +63,5 @@ class FeatureReplay(GenerativeReplay):
         return {"loss": loss, "cross_entropy": cross_entropy, "feature_distillation": distance}
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
-        """Return the loss."""
+        """Return the total loss."""
         return losses["loss"]

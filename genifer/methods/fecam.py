@@ -17,24 +17,24 @@ class FecamSettings(FrozenSettings):
     """Settings of the distances."""
 
     exponent: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="every feature is raised to this power (Tukey's transformation); 1: left as it is"
+        0.5, description="power to which features are raised (Tukey's transformation); 1: unchanged"
     )
     covariance: Literal["class", "common"] = Field(
-        "class", description="covariance of each class, or the mean of all classes' for all"
+        "class", description="class: one covariance per class; common: their mean, for all classes"
     )
     variance_shrinkage: Weight = Field(
-        1.0, description="so many times the mean variance is added to the variances"
+        1.0, description="multiple of the mean variance that is added to each variance"
     )
     covariance_shrinkage: Weight = Field(
-        1.0, description="so many times the mean covariance is added to the covariances"
+        1.0, description="multiple of the mean covariance that is added to each covariance"
     )
 
 
 class Fecam(FrozenExtractor):
-    """Frozen extractor: nearest class mean by Mahalanobis distances, with each class's covariance.
+    """Frozen extractor: nearest class mean by Mahalanobis distance, with one covariance per class.
 
-    FeCAM of Goswami et al. (2023, section 3): features are transformed by a power, covariances are shrunk and
-    normalised to correlations. It keeps a mean and a matrix per class, or one matrix for all.
+    FeCAM of Goswami et al. (2023, section 3): features are raised to a power; covariances are shrunk and
+    normalised to correlations. The memory holds one mean per class, and one matrix per class or for all.
     """
 
     name = "fecam"
@@ -44,7 +44,8 @@ class Fecam(FrozenExtractor):
     settings: FecamSettings
 
     def features(self, images: Tensor) -> Tensor:
-        """Transformed pooled features (n, features); they are means after a ReLU, so never negative."""
+        """Return the transformed pooled features (n, features), float, of normalised images."""
+        # The pooled features are means after a ReLU, so they are never negative.
         return super().features(images) ** self.settings.exponent
 
     def finish(self) -> dict[str, Tensor]:
@@ -71,7 +72,7 @@ class Fecam(FrozenExtractor):
         """Shrink a covariance (features, features), normalise it, and invert it.
 
         Raises:
-            GeniferError: it is singular.
+            GeniferError: the covariance is singular.
         """
         import torch
 
@@ -83,9 +84,9 @@ class Fecam(FrozenExtractor):
         if not variances.any():
             share = "share one covariance (fecam.covariance: common), or " if of_class else ""
             raise GeniferError(
-                f"fecam.covariance: {settings.covariance}: the covariance {of_what} is zero, because "
-                f"features of a class do not vary, as with a single image; {share}use more images per class "
-                "(data.train_images_per_class)"
+                f"fecam.covariance: {settings.covariance}: the covariance {of_what} is zero: all images of "
+                f"a class have the same features, or there is only one image; {share}use more images per "
+                "class (data.train_images_per_class)"
             )
         others = (covariance.sum() - variances.sum()) / max(dim * (dim - 1), 1)
         shrunk = covariance + settings.covariance_shrinkage * others
@@ -102,16 +103,16 @@ class Fecam(FrozenExtractor):
         return torch.cholesky_inverse(factor).float()
 
     def logits(self, images: Tensor) -> Tensor:
-        """Negative squared Mahalanobis distances to the means of the classes."""
+        """Return the negative squared Mahalanobis distances to the class means."""
         import torch
 
-        off = self.features(images)[:, None] - self.memory["means"]
-        inverses = self.memory["inverses"].expand(off.shape[1], -1, -1)
-        return -torch.einsum("ncd,cde,nce->nc", off, inverses, off)
+        difference = self.features(images)[:, None] - self.memory["means"]
+        inverses = self.memory["inverses"].expand(difference.shape[1], -1, -1)
+        return -torch.einsum("ncd,cde,nce->nc", difference, inverses, difference)
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Covariance (features, features) of a class, in double precision; zero for a single image."""
+    """Return the covariance (features, features) of a class in float64; zero for a single image."""
     import torch
 
     return torch.cov(features.double().T, correction=min(len(features) - 1, 1))

@@ -1,4 +1,4 @@
-"""Feature translation (Petit et al., 2023): features of new classes, moved to the means of the old ones."""
+"""Feature translation (Petit et al., 2023): features of new classes, shifted to the means of old classes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Fetril(FrozenExtractor):
-    """Frozen extractor: features of new classes, moved to the means of old ones, train the head.
+    """Frozen extractor: the head trains on features of new classes, shifted to the means of old classes.
 
-    FeTrIL of Petit et al. (2023, section 3): pseudo-features of an old class are those of the new class
-    whose mean is most similar (cosine), shifted by the difference of the two means. The head is their fully
-    connected layer. Left out: the linear support vector machine in its place, and more than one source
-    class. It keeps one vector per class.
+    FeTrIL of Petit et al. (2023, section 3): the pseudo-features of an old class are the features of the new
+    class with the most similar mean (cosine), shifted by the difference of the two means. The head is their
+    fully connected layer. Omitted: the linear support vector machine as the head, and more than one source
+    class. The memory holds one vector per class.
     """
 
     name = "fetril"
@@ -28,7 +28,7 @@ class Fetril(FrozenExtractor):
     settings: HeadSettings
 
     def prepare(self) -> dict[str, Tensor]:
-        """Compute the features of the task's images, sorted by class, and each class's source."""
+        """Compute the features of the task's images, sorted by class, and the source class of each class."""
         import torch
         import torch.nn.functional as F
 
@@ -47,7 +47,7 @@ class Fetril(FrozenExtractor):
         }
 
     def draw_batch(self) -> Batch:
-        """Draw classes so far equally often, and for each a feature of its source, moved to its mean."""
+        """Draw classes so far uniformly, and for each a feature of its source class, shifted to its mean."""
         import torch
 
         n, device, prepared = self.settings.batch_size, self.job.device, self.prepared
@@ -59,12 +59,12 @@ class Fetril(FrozenExtractor):
         return Batch(prepared["features"][rows] + means[labels] - means[n_old + source], labels)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the head on features."""
+        """Compute the head's cross-entropy on features."""
         from genifer.nn.losses import cross_entropy_and_accuracy
         from genifer.nn.stages import POOLED
 
         return cross_entropy_and_accuracy(self.classifier(batch.images, start=POOLED), batch.labels)
 
     def finish(self) -> dict[str, Tensor]:
-        """Add the mean features of the task's classes."""
+        """Add the mean features of the task's classes to the memory."""
         return {"means": self.means_so_far(*self.features_of_task())}

@@ -4,7 +4,7 @@ from genifer.methods.method import Method
 
 
 class Finetune(Method):
-    """Lower bound: trains on a later task's own images only."""
+    """Lower bound: trains on the current task's images only."""
 
     name = "finetune"
     version = 3

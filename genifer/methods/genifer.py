@@ -1,8 +1,8 @@
-"""Genifer: new classes from their images, old ones from replay (Thandiackal et al., 2024).
+"""Genifer: feature-driven generative replay (Thandiackal et al., 2024).
 
-A part of each batch are images of the new classes, the rest is made by the generator of the task before
-(`GenerativeReplay.draw_batch`). On the replay the classifier of the task before is the teacher, for its
-outputs and for the features of one stage. In the direct mode the generator makes features, which enter the
+Part of each batch is images of the new classes; the previous task's generator makes the rest
+(`GenerativeReplay.draw_batch`). The previous task's classifier is the teacher on the replay, both for its
+outputs and for the features of one stage. In direct mode the generator produces features, which enter the
 classifier at their stage.
 """
 
@@ -32,12 +32,13 @@ class GeniferSettings(ReplaySettings):
     cross_entropy_classes: Literal["all", "new"] = Field(
         "all",
         description="classes in the softmax of the cross-entropy on real images; new: the task's own, so "
-        "that it does not lower the outputs of the old ones",
+        "that it does not lower the outputs of old classes",
     )
     output_distillation: Literal["KD", "KD_sep", "KL", "MSE_prev", "L1"] = Field(
         "KD_sep",
         description="KD_sep: softmax cross-entropy with the teacher's outputs on replay and with the labels "
-        "on real images; KD: both on all images; KL, MSE_prev, L1: as KD_sep with that distance of outputs",
+        "on real images; KD: both on all images; KL, MSE_prev, L1: like KD_sep, with that distance between "
+        "outputs",
     )
     distillation_weight: Weight | Literal["adaptive"] = Field(
         0.98, description="weight of the output distillation; adaptive: old classes / classes so far"
@@ -46,25 +47,24 @@ class GeniferSettings(ReplaySettings):
     feature_distillation: Literal["replayed", "new", "new_apart"] = Field(
         "replayed",
         description="samples whose features are compared with the teacher's: replayed or new; new_apart: "
-        "new, with a separate pass for replay whose gradient does not reach the stages up to the compared "
-        "one",
+        "new, with a separate forward pass for replay, whose gradient stops at the compared stage",
     )
     feature_distillation_norm: Literal["L1", "L2"] = Field(
-        "L2", description="norm of the difference of a sample's features"
+        "L2", description="norm of the difference between a sample's features"
     )
     feature_distillation_weight: Weight = Field(
         1.0, description="weight of the distance to the teacher's features"
     )
     feature_distillation_stage: StageOfClassifier = Field(
-        4, description="stage of these features; 0 is the image, 6 the pooled features"
+        4, description="stage of the compared features; 0 is the image, 6 the pooled features"
     )
     freeze_old_batch_norm: bool = Field(
-        False, description="the teacher normalises with its running statistics, not the batch's"
+        False, description="the teacher normalises by its running statistics instead of the batch's"
     )
 
 
 class Genifer(GenerativeReplay):
-    """New images, and replay of the old classes from a GAN that matches the classifier's features."""
+    """New images plus replay of the old classes from a GAN that matches the classifier's features."""
 
     name = "genifer"
     version = 3
@@ -74,24 +74,25 @@ class Genifer(GenerativeReplay):
 
     @classmethod
     def check(cls, settings: Any, run: RunSettings) -> None:
-        """Refuse batches without room for replay, and features that cannot be compared."""
+        """Reject batches without room for replay, and features that cannot be compared."""
         super().check(settings, run)
         entry, stage = run.gan.generated_stage, settings.feature_distillation_stage
         compared = settings.feature_distillation_weight > 0 and settings.feature_distillation == "replayed"
         if entry and compared and stage <= entry:
             raise ValueError(
-                f"genifer.feature_distillation_stage: {stage} cannot be compared on replayed features that "
-                f"enter the classifier at stage {entry} (gan.matching_mode: direct): take a later stage, or "
-                "genifer.feature_distillation: new or new_apart, or genifer.feature_distillation_weight: 0"
+                f"genifer.feature_distillation_stage: {stage} has no replayed features to compare, because "
+                f"replay enters the classifier at stage {entry} (gan.matching_mode: direct); set a later "
+                "stage, or genifer.feature_distillation: new or new_apart, or "
+                "genifer.feature_distillation_weight: 0"
             )
 
     def setup(self) -> None:
-        """As in the paper, the teacher's batch norm sees the batch, unless it is frozen."""
+        """Let the teacher's batch norm use the batch's statistics, as in the paper, unless it is frozen."""
         super().setup()
         self.teacher.train(not self.settings.freeze_old_batch_norm)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy on new images, output and feature distillation (section 3.3 of the paper)."""
+        """Compute the cross-entropy, output distillation and feature distillation (paper, section 3.3)."""
         assert batch.replay is not None
         return replay_losses(
             self.classifier,
@@ -121,16 +122,16 @@ def replay_losses(
     settings: GeniferSettings,
     entry: int = 0,
 ) -> dict[str, Tensor]:
-    """The loss of one step, and its parts before they are weighted.
+    """Compute the loss of one step, and its unweighted terms.
 
     Args:
-        replay: (n, channels, size, size), images, or features of the stage ``entry``.
-        images: (m, channels, size, size), of the new classes.
-        labels: (m,), of the images.
-        entry: stage at which the replay enters the classifiers.
+        replay: (n, channels, size, size): images, or features of stage ``entry``.
+        images: (m, channels, size, size): images of the new classes.
+        labels: (m,): the images' labels.
+        entry: stage at which the replay enters both classifiers.
 
     Returns:
-        loss, cross_entropy, distillation, feature_distillation.
+        The scalars loss, cross_entropy, distillation and feature_distillation.
     """
     import torch
     import torch.nn.functional as F
@@ -162,31 +163,31 @@ def replay_losses(
     if settings.cross_entropy_classes == "new":
         logits, labels = logits[:, n_old:], labels - n_old
     elif settings.output_distillation == "KD":
-        # The teacher labels the replay.
+        # Replay has no true labels, so the teacher's predictions stand in for them.
         logits = torch.cat([new.replay_logits, logits])
         labels = torch.cat([old.replay_logits.argmax(1), labels])
     cross_entropy = F.cross_entropy(logits.float(), labels)
 
     if settings.feature_distillation_weight == 0:
-        of_features = torch.zeros_like(cross_entropy)
+        feature_loss = torch.zeros_like(cross_entropy)
     elif settings.feature_distillation == "replayed":
-        of_features = feature_distillation(
+        feature_loss = feature_distillation(
             old.replay_features, new.replay_features, settings.feature_distillation_norm
         )
     else:
-        of_features = feature_distillation(
+        feature_loss = feature_distillation(
             old.image_features, new.image_features, settings.feature_distillation_norm
         )
     loss = (
         share(settings.cross_entropy_weight, n_new, n_old) * cross_entropy
         + share(settings.distillation_weight, n_old, n_new) * distillation
-        + settings.feature_distillation_weight * of_features
+        + settings.feature_distillation_weight * feature_loss
     )
     return {
         "loss": loss,
         "cross_entropy": cross_entropy,
         "distillation": distillation,
-        "feature_distillation": of_features,
+        "feature_distillation": feature_loss,
     }
 
 
@@ -202,7 +203,7 @@ class _Response(NamedTuple):
 def _respond(
     classifier: Classifier, replay: Tensor, images: Tensor, settings: GeniferSettings, entry: int
 ) -> _Response:
-    """Pass replay and images through a classifier, together unless the settings say apart."""
+    """Pass replay and images through a classifier: in one batch, except with ``new_apart``."""
     import torch
 
     stage = settings.feature_distillation_stage

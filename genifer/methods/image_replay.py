@@ -1,4 +1,4 @@
-"""Conventional generative replay (Shin et al., 2017), with the same GAN as Genifer's, matched on images."""
+"""Conventional generative replay (Shin et al., 2017), with Genifer's GAN matched on images."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class ImageReplaySettings(ReplaySettings):
-    """Settings of the classifier's training from new images and replay."""
+    """Settings of the classifier's training on new images and replay."""
 
     new_weight: Fraction | Literal["adaptive"] = Field(
         "adaptive",
-        description="weight of the new images' loss, the rest is the replay's; adaptive: new classes / "
-        "classes so far",
+        description="weight of the loss on new images, between 0 and 1; replay has the rest; adaptive: new "
+        "classes / classes so far",
     )
 
 
 class ImageReplay(GenerativeReplay):
-    """Conventional generative replay: the GAN is matched on images; the teacher labels its samples.
+    """Conventional generative replay: the GAN matches images; the teacher labels its samples.
 
-    Section 3 of Shin et al. (2017): the solver learns new images with their labels and replayed ones with
-    those of the solver before; the generator learns new images and those of the generator before. Left out:
-    their GAN; it is Genifer's, without what Genifer adds to match features.
+    Section 3 of Shin et al. (2017): the solver learns new images with their labels, and replayed images with
+    the previous solver's labels; the generator learns new images and the previous generator's images.
+    Replaced: their GAN, by Genifer's GAN without its feature matching.
     """
 
     name = "image_replay"
@@ -49,7 +49,7 @@ class ImageReplay(GenerativeReplay):
     settings: ImageReplaySettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of new images with their labels, and of replay with the teacher's."""
+        """Compute the cross-entropy of new images with their labels, and of replay with the teacher's."""
         import torch
         import torch.nn.functional as F
 
@@ -58,11 +58,12 @@ class ImageReplay(GenerativeReplay):
             targets = self.teacher(batch.replay).argmax(1)
         logits = self.classifier(torch.cat([batch.replay, batch.images])).float()
         n = len(targets)
-        of_replay, of_images = F.cross_entropy(logits[:n], targets), F.cross_entropy(logits[n:], batch.labels)
+        replay_loss = F.cross_entropy(logits[:n], targets)
+        image_loss = F.cross_entropy(logits[n:], batch.labels)
         weight = share(self.settings.new_weight, self.data.n_new, self.data.n_old)
-        loss = weight * of_images + (1 - weight) * of_replay
-        return {"loss": loss, "cross_entropy": of_images, "replay": of_replay}
+        loss = weight * image_loss + (1 - weight) * replay_loss
+        return {"loss": loss, "cross_entropy": image_loss, "replay": replay_loss}
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
-        """Return the loss."""
+        """Return the total loss."""
         return losses["loss"]

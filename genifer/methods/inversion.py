@@ -1,4 +1,4 @@
-"""What methods share that train on images inverted from the teacher (Smith et al., 2021)."""
+"""The base class of methods that train on images inverted from the teacher (Smith et al., 2021)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class InversionSettings(TrainingSettings):
-    """Settings of the inversion, and of a training from inverted and new images."""
+    """Settings of the inversion, and of a training on inverted and new images."""
 
-    inversion_steps: PositiveInt = Field(5_000, description="steps of the inverting generator, once per task")
+    inversion_steps: PositiveInt = Field(
+        5_000, description="steps in which the inverting generator is trained, once per task"
+    )
     inversion_batch_size: PositiveInt = Field(128, description="images per step of the inversion")
-    inversion_learning_rate: PositiveFloat = Field(1e-3, description="of Adam in the inversion")
+    inversion_learning_rate: PositiveFloat = Field(
+        1e-3, description="learning rate of the inverting generator's Adam"
+    )
     inversion_temperature: PositiveFloat = Field(
         1_000.0, description="temperature of the teacher's outputs in the inversion"
     )
@@ -29,14 +33,17 @@ class InversionSettings(TrainingSettings):
     statistics_weight: Weight = Field(
         50.0, description="weight of the distance to the running statistics of the teacher's batch norm"
     )
-    smoothness_weight: Weight = Field(1e-3, description="weight of the distance to the blurred image")
+    smoothness_weight: Weight = Field(
+        1e-3, description="weight of the distance between an image and its blurred copy"
+    )
 
 
 class InvertedReplay(Method):
-    """A method whose batches hold as many images inverted from the teacher as new ones.
+    """A method whose batches hold as many images inverted from the teacher as new images.
 
-    Smith et al. (2021): at the start of a task a generator is trained to make images that the teacher is sure
-    of (section 3, with the losses of section 4 for confidence, diversity, batch statistics and smoothness).
+    Smith et al. (2021): at the start of a task, a generator learns to generate images that the teacher
+    classifies confidently (section 3, with the losses of section 4 for confidence, diversity, batch
+    statistics and smoothness).
     """
 
     uses_teacher = True
@@ -44,7 +51,7 @@ class InvertedReplay(Method):
     _inverter: nn.Module | None = None
 
     def prepare(self) -> dict[str, Tensor]:
-        """Train the inverting generator; its weights are all that is returned."""
+        """Train the inverting generator, and return its weights."""
         import torch
 
         settings, teacher = self.settings, self.teacher
@@ -63,7 +70,7 @@ class InvertedReplay(Method):
         return {name: tensor.detach() for name, tensor in inverter.state_dict().items()}
 
     def new_inverter(self) -> nn.Module:
-        """A small convolutional generator of normalised images, with the training's random numbers."""
+        """Return a new inverting generator, initialised from the training's random numbers."""
         import torch
 
         channels, size = self.data.images.shape[1:3]
@@ -73,13 +80,13 @@ class InvertedReplay(Method):
             return inverting_generator(channels, size).to(self.job.device)
 
     def latents(self, count: int) -> Tensor:
-        """Random inputs of the inverting generator."""
+        """Draw random inputs (count, 1000) of the inverting generator."""
         import torch
 
         return torch.randn(count, LATENT_DIM, generator=self.rng, device=self.job.device)
 
     def draw_batch(self) -> Batch:
-        """Draw new images, and invert as many."""
+        """Draw new images, and generate as many inverted ones."""
         import torch
 
         if self._inverter is None:
@@ -96,7 +103,10 @@ LATENT_DIM = 1_000
 
 
 def inverting_generator(channels: int, size: int) -> nn.Module:
-    """Images (n, channels, size, size), of mean 0 and variance 1 per channel, from latents (n, 1000)."""
+    """Return a small convolutional generator that maps latents (n, 1000) to images.
+
+    Its images (n, channels, size, size) have mean 0 and variance 1 per channel.
+    """
     from torch import nn
 
     start = -(-size // 4)
@@ -119,12 +129,15 @@ def inverting_generator(channels: int, size: int) -> nn.Module:
 
 
 def inversion_loss(images: Tensor, logits: Tensor, statistics: Tensor, settings: InversionSettings) -> Tensor:
-    """How far images are from what the teacher has learned.
+    """Compute how far images are from those that the teacher has learned from.
 
     Args:
         images: (n, channels, size, size).
-        logits: (n, old classes), of the teacher.
-        statistics: distance of the batch's statistics to the teacher's running ones.
+        logits: (n, old classes): the teacher's logits.
+        statistics: distance of the batch's statistics from the teacher's running statistics.
+
+    Returns:
+        The weighted sum of the four losses (Smith et al., 2021, section 4), a scalar.
     """
     import torch.nn.functional as F
     from torchvision.transforms.v2.functional import gaussian_blur
@@ -142,7 +155,7 @@ def inversion_loss(images: Tensor, logits: Tensor, statistics: Tensor, settings:
 
 
 class _BatchStatistics:
-    """Watches the inputs of a network's batch norms while it is entered."""
+    """Context manager that compares the inputs of a network's batch norms with their running statistics."""
 
     def __init__(self, network: Classifier) -> None:
         from torch import nn
@@ -160,16 +173,16 @@ class _BatchStatistics:
             handle.remove()
 
     def watch(self, norm: Any, inputs: tuple[Tensor]) -> None:
-        """Divergence of normal distributions, of the batch's statistics from the running ones."""
+        """Record the KL divergence of normal distributions with the batch's and the running statistics."""
         x = inputs[0].float()
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False) + norm.eps
         running_mean, running_variance = norm.running_mean, norm.running_var + norm.eps
         ratio = variance / running_variance
-        off = (mean - running_mean).square() / running_variance
-        self.distances.append(0.5 * (ratio - ratio.log() - 1 + off).mean())
+        shift = (mean - running_mean).square() / running_variance
+        self.distances.append(0.5 * (ratio - ratio.log() - 1 + shift).mean())
 
     def distance(self) -> Tensor:
-        """Mean over the batch norms since it was last asked."""
+        """Return the mean over all batch norms since the last call."""
         import torch
 
         distances, self.distances = self.distances, []

@@ -9,7 +9,7 @@ from genifer.settings import OptimizerSettings, PositiveInt, TrainingSettings
 
 
 class JointSettings(TrainingSettings):
-    """Settings of the upper bound, by default those of the first task."""
+    """Settings of the upper bound; the defaults are those of the first task."""
 
     steps: PositiveInt = Field(78_100, description="optimizer steps per task")
     optimizer: OptimizerSettings = OptimizerSettings()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DistillationSettings(TrainingSettings):
-    """Settings of a training that keeps the teacher's outputs."""
+    """Settings of a training that distils the teacher's outputs."""
 
     distillation_weight: Weight = Field(1.0, description="weight of the distance to the teacher's outputs")
     temperature: PositiveFloat = Field(2.0, description="temperature of the softmax in that distance")
@@ -26,17 +26,17 @@ class LwfSettings(DistillationSettings):
     cross_entropy_classes: Literal["new", "all"] = Field(
         "new",
         description="classes in the softmax of the cross-entropy; new: the task's own, so that it does not "
-        "lower the outputs of the old ones",
+        "lower the outputs of old classes",
     )
 
 
 class Lwf(Method):
-    """Learning without forgetting: new images only; the teacher's outputs on them are kept.
+    """Learning without forgetting: new images only; the teacher's outputs on them are distilled.
 
     The cross-entropy is among the new classes (equation 1 of Li and Hoiem, 2016), the distillation among the
-    old ones, both softmaxes with a temperature (equation 3). All old tasks have one softmax, because the
-    classifier has one head. With ``cross_entropy_classes: all`` new and old classes compete in the first,
-    which makes the classifier forget more.
+    old classes, between softmaxes with a temperature (equation 3). All old tasks share one softmax, because
+    the classifier has one head. With ``cross_entropy_classes: all``, the cross-entropy is among all classes
+    so far, which makes the classifier forget more.
     """
 
     name = "lwf"
@@ -47,7 +47,7 @@ class Lwf(Method):
     settings: LwfSettings
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy plus distillation of the old classes' outputs."""
+        """Compute the cross-entropy plus the distillation of the old classes' outputs."""
         first = self.data.n_old if self.settings.cross_entropy_classes == "new" else 0
         return losses_with_distillation(self, batch, self.settings, first)
 
@@ -55,13 +55,13 @@ class Lwf(Method):
 def losses_with_distillation(
     learner: Method, batch: Batch, settings: DistillationSettings, first: int = 0
 ) -> dict[str, Tensor]:
-    """Cross-entropy plus the weighted distillation of the old classes' outputs.
+    """Compute the cross-entropy plus the weighted distillation of the old classes' outputs.
 
     Args:
-        first: first class of those in the cross-entropy's softmax.
+        first: first class in the cross-entropy's softmax, which runs over it and all later classes.
 
     Returns:
-        loss, accuracy, distillation.
+        The scalars loss, accuracy and distillation.
     """
     import torch
 
@@ -71,7 +71,7 @@ def losses_with_distillation(
     with torch.no_grad():
         old_logits = learner.teacher(batch.images)
     scalars = cross_entropy_and_accuracy(logits[:, first:], batch.labels - first)
-    of_old_classes = logits[:, : learner.data.n_old]
-    distillation = output_distillation(old_logits, of_old_classes, settings.temperature)
+    new_logits = logits[:, : learner.data.n_old]
+    distillation = output_distillation(old_logits, new_logits, settings.temperature)
     loss = scalars["loss"] + settings.distillation_weight * distillation
     return {**scalars, "loss": loss, "distillation": distillation}

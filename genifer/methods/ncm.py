@@ -1,4 +1,4 @@
-"""Nearest class mean on frozen features, the baseline that trains nothing."""
+"""Nearest class mean on frozen features, a baseline without training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ncm(FrozenExtractor):
     """Frozen baseline: nearest class mean in the features of the first task's classifier.
 
     The nearest-class-mean classifier of Mensink et al. (2013) with the Euclidean distance, on the pooled
-    features. Left out: their learned metric. It keeps one vector per class.
+    features. Omitted: their learned metric. The memory holds one vector per class.
     """
 
     name = "ncm"
@@ -23,11 +23,11 @@ class Ncm(FrozenExtractor):
     Settings = FrozenSettings
 
     def finish(self) -> dict[str, Tensor]:
-        """Add the mean features of the task's classes."""
+        """Add the mean features of the task's classes to the memory."""
         return {"means": self.means_so_far(*self.features_of_task())}
 
     def logits(self, images: Tensor) -> Tensor:
-        """Negative distances to the means of the classes."""
+        """Return the negative distances to the class means."""
         import torch
 
         return -torch.cdist(self.features(images), self.memory["means"])

@@ -1,4 +1,4 @@
-"""PASS (Zhu et al., 2021): noisy prototypes stand for old classes, rotations for other features."""
+"""PASS (Zhu et al., 2021): noisy prototypes stand in for old classes; rotations enrich the features."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class PassSettings(TrainingSettings):
 
 
 class Pass(Method):
-    """Prototype augmentation: means of old classes with noise train the head; features change little.
+    """Prototype augmentation: noisy class means stand in for old classes; features are distilled.
 
-    PASS of Zhu et al. (2021, section 3): noise is as wide as the first task's features are around their class
-    means; new classes come in four rotations. With ``pretrain_classifier.rotations`` so do those of the first
-    task. Left out: rotated prototypes of old classes. It keeps a vector per class, and one number.
+    PASS of Zhu et al. (2021, section 3): the noise has the standard deviation of the first task's features
+    around their class means; new classes are learned in four rotations, and with
+    ``pretrain_classifier.rotations`` so are those of the first task. Omitted: rotated prototypes of old
+    classes. The memory holds one vector per class, and one number.
     """
 
     name = "pass"
@@ -38,11 +39,11 @@ class Pass(Method):
     settings: PassSettings
 
     def setup(self) -> None:
-        """Add the rotated classes to the head; not on the first task, whose training is over."""
+        """Add the rotated classes to the head. Not called on the first task, which is already trained."""
         self.classifier.grow(ROTATIONS * self.data.n_new)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy on rotated images and on noisy prototypes, and distance to the teacher's features."""
+        """Compute the cross-entropies on rotated images and prototypes, and the feature distillation."""
         import torch
         import torch.nn.functional as F
 
@@ -58,17 +59,17 @@ class Pass(Method):
         logits = self.classifier(torch.cat([features, batch.replay.to(features.dtype)]), start=POOLED).float()
         n = len(labels)
         cross_entropy = F.cross_entropy(logits[:n], labels)
-        of_prototypes = F.cross_entropy(logits[n:], batch.replay_labels)
+        prototype_loss = F.cross_entropy(logits[n:], batch.replay_labels)
         distance = feature_distillation(old_features, features[: len(old_features)], "L2")
         loss = (
             cross_entropy
-            + self.settings.prototype_weight * of_prototypes
+            + self.settings.prototype_weight * prototype_loss
             + self.settings.feature_weight * distance
         )
         return {
             "loss": loss,
             "cross_entropy": cross_entropy,
-            "prototypes": of_prototypes,
+            "prototypes": prototype_loss,
             "feature_distillation": distance,
         }
 
@@ -78,13 +79,13 @@ class Pass(Method):
 
         batch = super().draw_batch()
         n, device = len(batch.labels), self.job.device
-        asked = torch.randint(self.data.n_old, (n,), generator=self.rng, device=device)
-        means = self.memory["means"][asked]
+        replay_labels = torch.randint(self.data.n_old, (n,), generator=self.rng, device=device)
+        means = self.memory["means"][replay_labels]
         noise = torch.randn(means.shape, generator=self.rng, device=device)
-        return batch._replace(replay=means + self.memory["radius"] * noise, replay_labels=asked)
+        return batch._replace(replay=means + self.memory["radius"] * noise, replay_labels=replay_labels)
 
     def finish(self) -> dict[str, Tensor]:
-        """Drop the rotated classes, add the means of new ones; the first task leaves the radius, too."""
+        """Drop the rotated classes, and add the new classes' means; after the first task, also the radius."""
         import torch
 
         from genifer.nn.stages import POOLED
@@ -93,9 +94,9 @@ class Pass(Method):
         with torch.no_grad():
             pairs = [(self.classifier.features(x, POOLED).float(), y) for x, y in self.ordered_batches()]
         features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        of_class = [features[labels == label] for label in labels.unique()]
-        means = torch.stack([*self.memory.get("means", []), *(rows.mean(0) for rows in of_class)])
+        by_class = [features[labels == label] for label in labels.unique()]
+        means = torch.stack([*self.memory.get("means", []), *(rows.mean(0) for rows in by_class)])
         if self.memory:
             return {"means": means, "radius": self.memory["radius"]}
-        spread = torch.stack([rows.var(0, unbiased=False).mean() for rows in of_class])
-        return {"means": means, "radius": spread.mean().sqrt()}
+        variances = torch.stack([rows.var(0, unbiased=False).mean() for rows in by_class])
+        return {"means": means, "radius": variances.mean().sqrt()}

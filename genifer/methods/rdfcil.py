@@ -1,4 +1,4 @@
-"""R-DFCIL (Gao et al., 2022): relations among new images guide the features, then the head is refined."""
+"""R-DFCIL (Gao et al., 2022): relations among new images guide the features; then the head is refined."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class RdfcilSettings(InversionSettings):
-    """Settings of the inversion, and of both parts of the classifier's training."""
+    """Settings of the inversion, and of both phases of the classifier's training."""
 
     cross_entropy_weight: Weight = Field(
-        0.5, description="weight of the cross-entropy among new classes; falls with the number of old classes"
+        0.5,
+        description="weight of the cross-entropy among new classes; decreases with the number of old classes",
     )
     distillation_weight: Weight = Field(
         0.15,
@@ -29,15 +30,15 @@ class RdfcilSettings(InversionSettings):
     )
     relation_weight: Weight = Field(
         0.5,
-        description="weight of the difference to the teacher's angles between features of new images; grows "
+        description="weight of the distance to the teacher's angles between features of new images; grows "
         "with the number of old classes",
     )
     refinement: Fraction = Field(
-        0.3, description="share of the steps, at the end, in which the head alone learns all classes"
+        0.3, description="last fraction of the steps, in which only the head learns, from all classes"
     )
 
     def weights(self, n_old: int, n_new: int) -> tuple[float, float, float]:
-        """Weights of cross-entropy, distillation and relations, after so many old and new classes."""
+        """Return the weights of cross-entropy, distillation and relations for these numbers of classes."""
         alpha, beta = math.log2(n_new / 2 + 1), math.sqrt(n_old / n_new)
         return (
             self.cross_entropy_weight * (1 + 1 / alpha) / beta,
@@ -47,14 +48,15 @@ class RdfcilSettings(InversionSettings):
 
 
 class Rdfcil(InvertedReplay):
-    """Relation-guided: inverted images keep the old outputs, angles between new ones guide the features.
+    """Relation-guided: outputs on inverted images, and angles between features of new ones, are distilled.
 
-    Gao et al. (2022, section 3), on the inverted images of `abd`. First all stages learn by cross-entropy
-    among the new classes on new images, the mean absolute difference of the old classes' outputs on inverted
-    ones, and the mean absolute difference of the cosines between the features of three new images (Park et
-    al., 2019, equation 7), each of teacher and classifier through a linear map that is learned and dropped.
-    Then the head alone learns all classes, each of them with the same weight. Left out: an optimizer and a
-    learning rate of its own for that part; the schedule goes on.
+    Gao et al. (2022, section 3), on the inverted images of `abd`. In the first phase all stages minimise the
+    cross-entropy among the new classes on new images, the mean absolute difference of the old classes'
+    outputs on inverted images, and the mean absolute difference of the cosines between the features of three
+    new images (Park et al., 2019, equation 7). The features of teacher and classifier first pass a linear map
+    each, which is trained too, and dropped after the task. In the second phase only the head learns, from all
+    classes with equal weights. Omitted: a separate optimizer and learning rate for the second phase; the
+    schedule continues.
     """
 
     name = "rdfcil"
@@ -65,7 +67,7 @@ class Rdfcil(InvertedReplay):
     refining = False
 
     def setup(self) -> None:
-        """Make the linear maps, to twice as many features. Angles do not depend on a bias."""
+        """Build the linear maps to twice as many features. They have no bias: angles do not depend on it."""
         from torch import nn
 
         dim = self.classifier.head.in_features
@@ -74,14 +76,14 @@ class Rdfcil(InvertedReplay):
         }
 
     def draw_batch(self) -> Batch:
-        """Draw new images, and invert as many; towards the end of the training, fix all but the head."""
+        """Draw new images and as many inverted ones; in the second phase, freeze all but the head."""
         self.refining = self.step >= round((1 - self.settings.refinement) * self.settings.steps)
         if self.refining:
             self.classifier.stages.eval()
         return super().draw_batch()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss is that of the features, or of the head's refinement; the others are for the record."""
+        """Compute the loss of the current phase; the other scalars are only logged."""
         import torch
         import torch.nn.functional as F
 

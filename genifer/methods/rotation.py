@@ -1,7 +1,7 @@
-"""Rotations as classes of their own (Lee et al., 2020), a self-supervision of the features.
+"""Self-supervision by rotations, each learned as a class of its own (Lee et al., 2020).
 
 PASS (Zhu et al., 2021), FeTrIL (Petit et al., 2023) and FeCAM (Goswami et al., 2023) train the first task
-with it.
+this way.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROTATIONS = 3
-"""By 90, 180 and 270 degrees."""
+"""Number of rotations per image: by 90, 180 and 270 degrees."""
 
 
 def rotate(images: Tensor, labels: Tensor, n_new: int) -> tuple[Tensor, Tensor]:
-    """Images, and after them the same rotated, with labels of new classes after all others.
+    """Append the rotated images, labelled as additional classes after all others.
 
     Args:
-        images: (n, channels, size, size), of the new classes.
-        labels: (n,), of the last ``n_new`` classes.
+        images: (n, channels, size, size): images of the new classes.
+        labels: (n,): their labels, among the last ``n_new`` classes.
 
     Returns:
-        (4 n, channels, size, size) and (4 n,).
+        Images (4 n, channels, size, size) and labels (4 n,).
     """
     import torch
 
@@ -34,14 +34,14 @@ def rotate(images: Tensor, labels: Tensor, n_new: int) -> tuple[Tensor, Tensor]:
 
 
 class FirstTaskWithRotations(Method):
-    """The first task's training, in which each class has three rotated ones beside it."""
+    """The first task's training with three additional, rotated classes per class."""
 
     def setup(self) -> None:
         """Add the rotated classes to the head."""
         self.classifier.grow(ROTATIONS * self.data.n_new)
 
     def draw_batch(self) -> Batch:
-        """Draw images, and rotate each by all angles."""
+        """Draw images, and append their rotations."""
         batch = super().draw_batch()
         return Batch(*rotate(batch.images, batch.labels, self.data.n_new))
 

@@ -1,1 +1,1 @@
-"""Runs from outside: checks and estimates before they start, `genifer watch` while they are under way."""
+"""Observation of runs: checks and estimates before they start, `genifer watch` while they run."""

@@ -1,4 +1,4 @@
-"""Check a machine before a long run: what would stop the run, and how long it will take."""
+"""Checks of a machine before a long run: problems that would stop the run, and its estimated time."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Finding:
     """The result of a check.
 
     Attributes:
-        verdict: ``stop`` if the run would stop, ``note`` if there is something to consider.
-        figures: numbers for scripts: those of the message, and of ``time`` also the hours of the longest
+        verdict: ``stop`` if the run would stop, ``note`` if there is something to consider, else ``ok``.
+        figures: numbers for scripts: those in the message; for ``time``, also the hours of the longest
             training of each rule.
     """
 
@@ -57,7 +57,7 @@ class Finding:
 
 
 def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
-    """Run all checks, and yield each result as soon as it is there.
+    """Run all checks, and yield each result as soon as it is available.
 
     Args:
         device_name: auto, cpu or cuda.
@@ -80,7 +80,7 @@ def examine(settings: RunSettings, device_name: str) -> Iterator[Finding]:
 
 
 def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: bool) -> list[Finding]:
-    """Print findings as they come, one line each, or all as one JSON object; return them."""
+    """Print findings as they arrive, one per line, or all in one JSON object; return them."""
     shown = []
     for finding in findings:
         shown.append(finding)
@@ -94,12 +94,12 @@ def print_findings(settings: RunSettings, findings: Iterable[Finding], as_json: 
 
 
 def would_stop(findings: Iterable[Finding]) -> bool:
-    """Whether something would stop the run."""
+    """Return whether a finding would stop the run."""
     return any(finding.verdict == "stop" for finding in findings)
 
 
 def hours_of_trainings(findings: Iterable[Finding]) -> dict[str, float]:
-    """Hours of the longest training of each rule, if they were estimated."""
+    """Return the hours of the longest training of each rule, if they were estimated."""
     figures = (finding.figures for finding in findings if finding.check == "time")
     return {name: hours for each in figures for name, hours in each.items() if name != "hours"}
 
@@ -126,7 +126,7 @@ def _device(device_name: str) -> Finding:
             "device",
             "note",
             f"{found}; there is a GPU with driver {driver}, but this PyTorch (CUDA {torch.version.cuda}) "
-            "does not find it: update the driver, or install a PyTorch that fits it",
+            "does not find it: update the driver, or install a version of PyTorch that fits it",
         )
     return Finding("device", "note", f"{found}; no GPU was found")
 
@@ -141,7 +141,7 @@ def _precision(settings: RunSettings, device_name: str) -> Finding:
 
 
 def _driver() -> str | None:
-    """Version of NVIDIA's driver, if there is one."""
+    """Return the version of NVIDIA's driver, if there is one."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
@@ -170,11 +170,11 @@ def _weights(settings: RunSettings) -> Finding:
     for architecture, path in layout_of_one_seed(settings).downloaded_weights.items():
         if not Path(path).is_file():
             return _download("weights", URLS[architecture], "classifier.pretrained")
-    return Finding("weights", "ok", "classifier.pretrained: has been downloaded")
+    return Finding("weights", "ok", "the file for classifier.pretrained has been downloaded")
 
 
 def _download(check: str, url: str, setting: str) -> Finding:
-    """Whether a file can be downloaded; ``setting`` may name a copy of it."""
+    """Check whether a file can be downloaded; ``setting`` is the setting that can name a copy of it."""
     try:
         request = urllib.request.Request(url, method="HEAD")
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -203,13 +203,13 @@ def _disk(settings: RunSettings) -> Finding:
     if free < missing:
         raise GeniferError(f"{message}: free space, or make results/ a link to a larger disk")
     if free < 2 * missing:
-        message += ", and as much again for DVC's cache if it is recorded"
+        message += ", and as much again for DVC's cache if you record it with DVC"
     figures = {"free_bytes": free, "needed_bytes": missing}
     return Finding("disk", "note" if free < 2 * missing else "ok", message, figures)
 
 
 def _results() -> Finding:
-    """Write, flush, rename and read back, as every job does."""
+    """Check that a file can be written, flushed, renamed and read back, as in every job."""
     existed = RESULTS.exists()
     content = os.urandom(1 << 20)
     try:
@@ -219,13 +219,16 @@ def _results() -> Finding:
             with atomic_write(path) as temporary:
                 temporary.write_bytes(content)
             if path.read_bytes() != content:
-                raise GeniferError(f"{RESULTS.absolute()}: a file that was written reads back differently")
+                raise GeniferError(
+                    f"{RESULTS.absolute()}: a file has other content after writing; check the disk, or make "
+                    "results/ a link to another one"
+                )
         if not existed:
             RESULTS.rmdir()
     except OSError as error:
         raise GeniferError(
             f"{RESULTS.absolute()}: cannot be written ({error.strerror}); change its permissions, or make "
-            "results/ a link to a folder that can be written"
+            "results/ a link to a writable folder"
         ) from error
     return Finding("results", "ok", f"files can be written to {RESULTS.absolute()}")
 

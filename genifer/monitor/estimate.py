@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: hours from a few timed steps, bytes from the networks' sizes."""
+"""Estimates of a run's cost before it starts: hours from a few timed steps, bytes from networks' sizes."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from genifer.training.untrained import (
 )
 
 TIMED_SECONDS = 1.0
-"""Steps are repeated for this long, at least once and at most `MOST_STEPS` times, after one to warm up."""
+"""Time for which a step is repeated, once to `MOST_STEPS` times, after a warm-up step."""
 MOST_STEPS = 10
 
 JOB_SECONDS = 4.0
-"""Time to start a job, which is nearly all that an evaluation, table or plot takes: seen on 2 cores."""
+"""Time to start a job, nearly the whole time of an evaluation, table or plot; measured on 2 cores."""
 JOBS_AROUND = 4
 """Jobs before and after the longest chain of trainings: preparation, evaluation, table, plot."""
 
 WEIGHTS_RESUMED = 3
-"""Copies of a network's size in a resume file: its weights, and one or two moments of the optimizer."""
+"""Size of a resume file relative to the network's: its weights, and one or two moments of the optimizer."""
 
 
 @dataclass(frozen=True)
 class TimeNeeded:
-    """Hours of a whole run, and of the longest training of each rule."""
+    """Estimated hours of a whole run, and of the longest training of each rule."""
 
     run: float
     longest: Mapping[str, float]
 
 
 def training_hours(settings: RunSettings, device: torch.device) -> float:
-    """Return the hours that a whole run takes on a device."""
+    """Estimate the hours that a whole run takes on a device."""
     return time_needed(settings, device).run
 
 
 def time_needed(settings: RunSettings, device: torch.device) -> TimeNeeded:
     """Estimate the time of a run on a device.
 
-    Trainings wait for those that they need. Others run in parallel if the settings allow that on a CPU.
+    Trainings wait for those that they depend on; others run in parallel if the settings allow it on a CPU.
     """
     at_once = 1
     if settings.runtime.device == device.type == "cpu":
@@ -69,7 +69,7 @@ def time_needed(settings: RunSettings, device: torch.device) -> TimeNeeded:
         before = [chains[other.folder] for other in layout.trained_before(job)]
         chains[job.folder] = seconds[job.folder] + max(before, default=0.0)
     chain = max(chains.values(), default=0.0) + JOBS_AROUND * JOB_SECONDS
-    # A GAN's replay is evaluated and drawn. Pages and what collects from all seeds are made once.
+    # Each GAN's replay is evaluated and drawn. Pages, and tables and plots over all seeds, are made once.
     others = len(layout.evaluations) + 2 * len(layout.replay_evaluations)
     once = 1 + preparations(settings) + len(layout.tabulated) + len(layout.figures)
     per_seed = sum(seconds.values()) + others * JOB_SECONDS
@@ -81,13 +81,13 @@ def time_needed(settings: RunSettings, device: torch.device) -> TimeNeeded:
 
 
 def preparations(settings: RunSettings) -> int:
-    """Number of times that the data are prepared: once, or for the class order of each seed."""
+    """Return how often the data are prepared: once, or once per seed if each has its own class order."""
     return len(settings.seeds) if settings.scenario.order_is_drawn else 1
 
 
 @contextmanager
 def threads_of_a_training(settings: RunSettings) -> Iterator[None]:
-    """Compute with as many threads as a training of the run has on this machine."""
+    """Context manager: compute with as many threads as a training of the run has on this machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(min(settings.runtime.threads, os.cpu_count() or 1))
     try:
@@ -97,18 +97,18 @@ def threads_of_a_training(settings: RunSettings) -> Iterator[None]:
 
 
 def layout_of_one_seed(settings: RunSettings) -> Layout:
-    """Return the layout of a run as if it had its first seed only; those of other seeds are equal."""
+    """Return the layout of a run with only its first seed, because all seeds have the same jobs."""
     return Layout(settings.model_copy(update={"seeds": settings.seeds[:1]}))
 
 
 def _seconds_of_trainings(layout: Layout, device: torch.device) -> dict[str, float]:
-    """Seconds of each training, by its folder. Steps of equal trainings are timed once."""
+    """Estimate the seconds of each training, by its folder; steps of equal trainings are timed once."""
     timed: dict[tuple[str, str, bool], float] = {}
     seconds = {}
     for job in layout.trainings:
         per_step = 0.0
         if job.steps:
-            # The group tells the method, and the settings in which a variant differs.
+            # The group identifies the method and the settings of a variant.
             key = (job.name, job.group, job.task == layout.first)
             if key not in timed:
                 timed[key] = _seconds_per_step(job, device)
@@ -118,7 +118,7 @@ def _seconds_of_trainings(layout: Layout, device: torch.device) -> dict[str, flo
 
 
 def _seconds_per_step(job: PlannedJob, device: torch.device) -> float:
-    """Median time of a step of a training, on random images with untrained networks."""
+    """Measure the median time of a training's step, on random images with untrained networks."""
     step = _step_of(job, device)
 
     def timed() -> float:
@@ -147,7 +147,7 @@ def _step_of(job: PlannedJob, device: torch.device) -> Callable[[], object]:
         def step() -> None:
             batch = gan.draw_batch()
             generated = gan.share(batch)
-            gan.discriminator_step(batch, 1, generated)  # the step after one with R1, which most are unlike
+            gan.discriminator_step(batch, 1, generated)  # step 1, because most steps are without R1
             gan.generator_step(batch, generated)
             gan.update_ema(1)
 
@@ -162,9 +162,9 @@ def _is_gan(job: PlannedJob) -> bool:
 
 
 def bytes_needed(settings: RunSettings) -> int:
-    """Return the bytes of a run's results: prepared images, checkpoints and resume files.
+    """Estimate the bytes of a run's results: prepared images, checkpoints and resume files.
 
-    Images are included if the data set says how many there are.
+    Images are included if the data set declares their number.
     """
     data = settings.data
     dataset = settings.registry.dataset(data.dataset)
@@ -182,7 +182,7 @@ def bytes_needed(settings: RunSettings) -> int:
 
 
 def _checkpoint_and_resume_file(job: PlannedJob) -> tuple[int, int]:
-    """Bytes of a training's checkpoint and of one resume file."""
+    """Return the bytes of a training's checkpoint and of one resume file."""
     settings, meta = job.settings, torch.device("meta")
     data, n_classes = settings.data, sum(settings.scenario.tasks)
     with meta:

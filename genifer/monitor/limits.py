@@ -1,4 +1,4 @@
-"""Time limits of trainings on a cluster, from measured speed."""
+"""Time limits for trainings on a cluster, from their measured speed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from genifer.errors import GeniferError
 from genifer.runtime.files import atomic_write
 
 FACTOR = 2.0
-"""A limit is so many times the estimate: nodes differ, and methods may prepare a task."""
+"""Ratio of limit and estimate, because nodes differ and methods may prepare a task."""
 START_MINUTES = 10
-"""Time to start PyTorch from a shared file system, and to compile."""
+"""Minutes added to start PyTorch from a shared file system, and to compile."""
 
 RESOURCES, RUNTIME = "set-resources", "runtime"
-"""Where a profile has them."""
+"""Keys of a profile that hold the limits."""
 
 
 def limits(hours: Mapping[str, float], max_minutes: int) -> dict[str, str]:
-    """Return the limit of each rule, as an expression of Snakemake: a training that is tried again gets more.
+    """Return the limit of each rule as a Snakemake expression, which grows with each attempt.
 
     Args:
-        hours: that the longest training of each rule takes.
-        max_minutes: that the cluster allows; a longer training resumes in its next submission.
+        hours: hours of the longest training of each rule.
+        max_minutes: maximum that the cluster allows; a longer training resumes in its next submission.
     """
     return {
         rule: f"min({START_MINUTES + math.ceil(FACTOR * 60 * each)} * attempt, {max_minutes})"
@@ -36,9 +36,10 @@ def limits(hours: Mapping[str, float], max_minutes: int) -> dict[str, str]:
 
 
 def write_limits(path: Path, limit_of: Mapping[str, str]) -> None:
-    """Set the time limits of rules in a profile, which may exist, and leave the rest of it as it is.
+    """Set the time limits of rules in a new or existing profile, without changing anything else in it.
 
     Args:
+        path: path of the profile.
         limit_of: minutes, or an expression, by rule.
 
     Raises:
@@ -50,11 +51,13 @@ def write_limits(path: Path, limit_of: Mapping[str, str]) -> None:
         profile = yaml.load(path) if path.exists() else None
     except (OSError, YAMLError, UnicodeDecodeError) as error:
         raise GeniferError(
-            f"{path}: cannot be read as a profile of Snakemake ({error}); correct it, or name another file"
+            f"{path}: cannot be read as a Snakemake profile ({error}); correct it, or give another file"
         ) from error
     profile = CommentedMap() if profile is None else profile
     if not isinstance(profile, dict):
-        raise GeniferError(f"{path}: must hold 'key: value' lines, as a profile of Snakemake does")
+        raise GeniferError(
+            f"{path}: is not a Snakemake profile, which has 'key: value' lines; give another file"
+        )
     if profile.get(RESOURCES) is None:
         profile[RESOURCES] = CommentedMap()
     resources = profile[RESOURCES]

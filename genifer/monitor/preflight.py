@@ -1,4 +1,4 @@
-"""Checks before a run starts: files, data set, trackers, device, and the time that it will take on a CPU."""
+"""Checks before a run starts: files, data set, trackers, device, and the estimated time on a CPU."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def check_run(settings: RunSettings, device_name: str, elsewhere: bool, gpus: in
     """Raise a `GeniferError` if something would stop a run.
 
     Args:
-        elsewhere: jobs run on other machines, so this one's device does not matter.
-        gpus: Snakemake's resource gpu, of which each training takes its number of GPUs; None without a limit.
+        device_name: auto, cpu or cuda.
+        elsewhere: whether jobs run on other machines, so that this machine's device does not matter.
+        gpus: Snakemake's resource gpu, of which each training uses its number of GPUs; None without a limit.
     """
     if elsewhere:
         check_given_files(settings)
@@ -44,7 +45,7 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
     """
     check_given_files(settings)
     check_trackers(settings)
-    if device_name == "cpu":  # nothing to ask PyTorch, whose import takes a second
+    if device_name == "cpu":  # no need for PyTorch, whose import takes a second
         log.info("run %s: on the CPU", settings.run)
         return
     import torch
@@ -63,18 +64,21 @@ def preflight(settings: RunSettings, device_name: str, gpus: int | None = None) 
         if wanted > max(found, 1):
             raise GeniferError(
                 f"runtime.gpus_per_job: {wanted}, but PyTorch finds {found} GPU{'s'[: found != 1]} here; "
-                "lower it, or run on a machine with more"
+                "lower it, or run on a machine with more GPUs"
             )
         log.info("run %s: on %s", settings.run, torch.cuda.get_device_name())
         if not reserved:
             log.warning(
-                "nvidia-smi lists no GPU here, so trainings cannot reserve one: all that run at once compute "
-                "on the first GPU"
+                "nvidia-smi lists no GPU here, so trainings cannot reserve one: trainings that run at the "
+                "same time share the first GPU"
             )
 
 
 def check_gpus(settings: RunSettings, wanted: int | None) -> bool:
-    """Warn of GPUs that do not work, and where Snakemake counts on more than there are.
+    """Warn about GPUs that do not work, and if Snakemake's resource gpu exceeds the GPUs of this machine.
+
+    Args:
+        wanted: Snakemake's resource gpu; None without a limit.
 
     Returns:
         Whether there are GPUs that trainings can reserve.
@@ -86,8 +90,8 @@ def check_gpus(settings: RunSettings, wanted: int | None) -> bool:
     possible = len(gpus) * each
     if gpus and wanted is not None and wanted > possible:
         log.warning(
-            "--resources gpu=%d, but %s and runtime.jobs_per_gpu: %d make %d; further trainings wait. Lower "
-            "it to gpu=%d, or raise runtime.jobs_per_gpu (docs/run-on-a-cluster.md)",
+            "--resources gpu=%d, but %s and runtime.jobs_per_gpu: %d allow only %d; further trainings wait. "
+            "Lower it to gpu=%d, or raise runtime.jobs_per_gpu (docs/run-on-a-cluster.md)",
             *(wanted, ", ".join(map(str, gpus)), each, possible, possible),
         )
     return bool(gpus)
@@ -142,8 +146,8 @@ def _check_published(settings: RunSettings, path: Path) -> None:
     if not fitting(settings):
         known = dict.fromkeys(f"{figure.data_set} in {figure.scenario}" for figure in everything)
         log.warning(
-            "plots.published: no figure in %s fits data.dataset: %s, scenario.tasks: %s and "
-            "evaluation.split: %s, so none is drawn; it has test accuracies on %s",
+            "plots.published: no accuracy in %s fits data.dataset: %s, scenario.tasks: %s and "
+            "evaluation.split: %s, so none is drawn; the file has test accuracies on %s",
             *(path, settings.data.dataset, settings.scenario.tasks, settings.evaluation.split),
             "; ".join(known) or "nothing",
         )

@@ -1,10 +1,10 @@
 """Adaptive discriminator augmentation (Karras et al., 2020, appendix B), in plain PyTorch.
 
-Geometric operations are collected in one affine map for each image, colour operations
-in another. An image is resampled once: upsampled by 2 with the sym6 low-pass filter,
-read bilinearly where the inverse map points, and downsampled with the mirrored filter.
-Both filters are constant band matrices here (reflection at the border included), so
-that all shapes are independent of what was drawn.
+Geometric operations are combined into one affine map per image, colour operations into
+another. Each image is resampled once: upsampled by 2 with the sym6 low-pass filter,
+interpolated bilinearly at the positions given by the inverse map, and downsampled with
+the mirrored filter. Both filters are constant band matrices here, including the reflection
+at the border, so that no shape depends on the random numbers.
 """
 
 from __future__ import annotations
@@ -31,14 +31,20 @@ SYM6 = (
     0.0017677118642428036,
     -0.007800708325034148,
 )
-"""Low-pass filter of the symlet of order 6 (Daubechies, 1992, table 6.3); its centre is tap 5."""
+"""Low-pass filter of the symlet of order 6 (Daubechies, 1992, table 6.3); tap 5 is its centre."""
 CENTRE = 5
 MARGIN = 3
-"""Pixels around the output that the downsampling filter reaches."""
+"""Width in pixels of the border around the output that the downsampling filter reads."""
 
 
 class Operation(NamedTuple):
-    """How strongly an operation acts, as a function of a random variate; zero leaves the image as it is."""
+    """The strength of an operation as a function of a random variate; 0 leaves the image unchanged.
+
+    Attributes:
+        amount: maps a variate (n, axes) and the side of the image to the strength (n, axes).
+        normal: whether the variate is normal; otherwise it is uniform.
+        axes: number of variates.
+    """
 
     amount: Callable[[Tensor, int], Tensor]
     normal: bool = False
@@ -65,14 +71,14 @@ COLOR: dict[str, Operation] = {
 OPERATIONS = GEOMETRY | COLOR
 
 Amounts = dict[str, Tensor]
-"""For each operation the amounts (n, axes) by which it acts on each image."""
+"""For each operation, its strength (n, axes) on each image."""
 
 
 def draw_amounts(n: int, size: int, probability: Tensor, rng: torch.Generator) -> Amounts:
-    """Draw what happens to each of n images of a side ``size``.
+    """Draw the strength of each operation for n images with side ``size``.
 
-    Each operation acts on each image on its own with the probability; the two
-    rotations each with 1 - sqrt(1 - p), so that one of them acts with p.
+    Each operation is applied to each image independently with probability p; the two rotations are
+    each applied with probability 1 - sqrt(1 - p), so that at least one is applied with probability p.
     """
     device = probability.device
     columns = sum(operation.axes for operation in OPERATIONS.values())
@@ -92,7 +98,7 @@ def draw_amounts(n: int, size: int, probability: Tensor, rng: torch.Generator) -
 
 
 def part_of(amounts: Amounts, start: int | None, stop: int | None) -> Amounts:
-    """The amounts for some of the images."""
+    """Return the strengths for the images from ``start`` to ``stop``."""
     return {name: amount[start:stop] for name, amount in amounts.items()}
 
 
@@ -100,10 +106,11 @@ class Augmentation(nn.Module):
     """Applies drawn operations to images of one size; differentiable.
 
     Attributes:
-        up, down: band matrices of the filters, (2 * padded, size) and (size, 2 * (size + 6)).
-        points: output points (2 * (size + 6), 2 * (size + 6), 2), x and y in pixels from the centre.
-        identity, along_grey, across_grey, turn: matrices (3, 3) that colour operations consist of: the
-            identity, the projections on the axis of greys and across it, and the cross product with it.
+        up, down: band matrices of the filters: (2 * padded, size) and (size, 2 * (size + 6)).
+        points: (2 * (size + 6), 2 * (size + 6), 2): x and y of the output points, in pixels from the centre.
+        identity, along_grey, across_grey, turn: matrices (3, 3) from which colour operations are composed:
+            the identity, the projections onto the grey axis and onto the plane across it, and the cross
+            product with the grey axis.
     """
 
     up: Tensor
@@ -120,7 +127,7 @@ class Augmentation(nn.Module):
         up, down = _band_matrices(size)
         self.register_buffer("up", up)
         self.register_buffer("down", down)
-        # Half a pixel apart, with a margin for the filter.
+        # The points are half a pixel apart, with a margin for the filter.
         line = torch.arange(down.shape[1]) / 2 - MARGIN - (size - 1) / 2
         y, x = torch.meshgrid(line, line, indexing="ij")
         self.register_buffer("points", torch.stack([x, y], dim=2))
@@ -131,7 +138,7 @@ class Augmentation(nn.Module):
         self.register_buffer("turn", cross / math.sqrt(3))
 
     def forward(self, images: Tensor, amounts: Amounts) -> Tensor:
-        """Augment images (n, 1 or 3, size, size) by what was drawn for each."""
+        """Augment images (n, 1 or 3, size, size) with the strengths drawn for each."""
         if any(name in amounts for name in GEOMETRY):
             images = self._resample(images, *_inverse_map(amounts, len(images), images.device))
         if any(name in amounts for name in COLOR):
@@ -149,7 +156,7 @@ class Augmentation(nn.Module):
         return down @ read(fine, position) @ down.t()
 
     def _color_map(self, amounts: Amounts, n: int) -> tuple[Tensor, Tensor]:
-        """Matrix (n, 3, 3) and offset (n, 3) that act on the colours."""
+        """Return the affine map of the colours: matrix (n, 3, 3) and offset (n, 3)."""
         matrix = self.identity.repeat(n, 1, 1)
         offset = torch.zeros(n, 3, device=matrix.device)
         for name in COLOR:
@@ -175,10 +182,10 @@ class Augmentation(nn.Module):
 
 
 def read_bilinear(images: Tensor, position: Tensor) -> Tensor:
-    """Read images (n, channels, size, size) between pixels; zeros lie outside.
+    """Interpolate images (n, channels, size, size) bilinearly; outside they are zero.
 
     Args:
-        position: (n, height, width, 2), x and y, counted in pixels from the centre of the first.
+        position: (n, height, width, 2): x and y, in pixels from the centre of the first pixel.
     """
     # In grid_sample's coordinates pixel k of a line of n lies at (2 k + 1) / n - 1.
     grid = (2 * position + 1) / images.shape[-1] - 1
@@ -186,10 +193,10 @@ def read_bilinear(images: Tensor, position: Tensor) -> Tensor:
 
 
 def read_in_order(images: Tensor, position: Tensor) -> Tensor:
-    """Do the same as `read_bilinear` with a gradient that has the same bits every time, also on a GPU.
+    """Interpolate like `read_bilinear`, with a gradient that is bitwise reproducible on a GPU too.
 
-    There the gradient of grid_sample is added up in whatever order threads arrive, and PyTorch refuses it
-    when algorithms have to be deterministic.
+    On a GPU the gradient of grid_sample is summed in the order in which threads arrive, and PyTorch rejects
+    it if deterministic algorithms are required.
     """
     n, channels, size, _ = images.shape
     pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -207,7 +214,7 @@ def read_in_order(images: Tensor, position: Tensor) -> Tensor:
 
 
 def _inverse_map(amounts: Amounts, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where an output point (x, y), counted from the centre, lies in the input.
+    """Return the affine map from output points (x, y), relative to the centre, to input points.
 
     Returns:
         Matrix (n, 2, 2) and offset (n, 2), in pixels.
@@ -241,7 +248,10 @@ def _linear_inverse(name: str, amount: Tensor) -> Tensor:
 
 
 def _band_matrices(size: int) -> tuple[Tensor, Tensor]:
-    """Upsampling (2 * padded, size) with reflected border, and downsampling (size, 2 * (size + 6))."""
+    """Return the filters: upsampling (2 * padded, size), reflected at the border, and downsampling.
+
+    The downsampling matrix is (size, 2 * (size + 6)).
+    """
     taps = [tap / sum(SYM6) for tap in SYM6]
     border = size - 1
     padded = size + 2 * border
@@ -269,10 +279,10 @@ def _recolor(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
 
 class AdaController:
-    """Steers the probability by how often the discriminator takes real samples for real.
+    """Adapts the probability of augmentation to how often the discriminator recognises real samples.
 
-    Every ``interval`` steps the probability moves up if the mean sign of D(real) over
-    those steps is above the target, else down. Nothing waits for the device.
+    Every ``interval`` steps the probability increases if the mean sign of D(real) over these steps is
+    above the target, otherwise it decreases. Nothing waits for the device.
     """
 
     def __init__(
@@ -299,7 +309,7 @@ class AdaController:
         self.signs.copy_(state["signs"])
 
     def update(self, step: int, mean_sign: Tensor) -> None:
-        """Enter the mean sign of D(real) of a step (counted from 0)."""
+        """Record the mean sign of D(real) at a step (counted from 0); adapt the probability if it is due."""
         self.signs[step % self.interval] = mean_sign
         if step % self.interval == 0:
             move = torch.sign(self.signs.mean() - self.target) * self.step_size

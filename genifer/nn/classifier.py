@@ -1,4 +1,4 @@
-"""The classifier: a ResNet for small or larger images, readable at every stage, whose head grows.
+"""The classifier: a ResNet with access to the features of every stage, and a head that grows.
 
 Stage 0 is the image, 1 the stem, 2 to 5 the four residual groups (after their last
 ReLU), 6 the pooled features.
@@ -71,10 +71,11 @@ ONEDNN_BLOCK = 16
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A 1 x 1 convolution with a stride, on pixels that are picked at this stride beforehand.
+    """A strided 1 x 1 convolution that selects the pixels first and then convolves without a stride.
 
-    For fewer channels than its block oneDNN's own way writes past its memory in the backward pass, where
-    channels come last: wrong gradients, or a crash (github.com/uxlfoundation/oneDNN/issues/6035).
+    In channels-last format, with fewer channels than its block size, oneDNN's strided convolution writes
+    beyond its memory in the backward pass, which gives wrong gradients or a crash
+    (github.com/uxlfoundation/oneDNN/issues/6035).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,13 +109,13 @@ STEMS: dict[str, Callable[[int, int], nn.Sequential]] = {SMALL: _small_stem, IMA
 
 
 class Classifier(nn.Module):
-    """A ResNet by stages with one linear head for all classes so far.
+    """A ResNet divided into stages, with one linear head for all classes so far.
 
     Args:
         architecture: a key of `ARCHITECTURES`.
-        width: channels after the stem.
-        in_channels: channels of the image.
-        n_classes: classes that the head starts with.
+        width: number of channels after the stem.
+        in_channels: number of channels of the image.
+        n_classes: initial number of classes of the head.
         head_bias: whether the head has a bias.
         stem: a key of `STEMS`.
     """
@@ -136,7 +137,7 @@ class Classifier(nn.Module):
             "in_channels": in_channels,
             "head_bias": head_bias,
         }
-        if stem != SMALL:  # checkpoints with the small one are the same bytes as before there were others
+        if stem != SMALL:  # so that checkpoints from before there were other stems have the same bytes
             self.description["stem"] = stem
         block, depths = ARCHITECTURES[architecture]
         stages: list[nn.Module] = [STEMS[stem](in_channels, width)]
@@ -151,56 +152,59 @@ class Classifier(nn.Module):
         stages.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
         self.stages = nn.ModuleList(stages)
         self.head = nn.Linear(channels, n_classes, head_bias)
-        # The stem keeps PyTorch's initialisation: the published one was put before a ready-made ResNet.
+        # The stem keeps PyTorch's initialisation, as in the published code, which put it in front of an
+        # initialised ResNet.
         for module in self.stages[1:].modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @property
     def n_classes(self) -> int:
-        """Classes that the head knows now."""
+        """Current number of classes of the head."""
         return self.head.out_features
 
     def features(self, x: Tensor, stage: int, *, start: int = 0) -> Tensor:
-        """Features of ``stage``, from an input that is at stage ``start`` (the image).
+        """Compute the features of ``stage`` from features of stage ``start`` (by default, the image).
 
         Returns:
-            (n, channels, height, width); at stage 6 (n, channels).
+            (n, channels, height, width); at stage 6, (n, channels).
         """
         for module in self.stages[start:stage]:
             x = module(x)
         return x
 
     def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
-        """(n, classes so far) logits."""
+        """Compute the logits (n, classes so far) from features of stage ``start`` (by default, the image)."""
         return self.head(self.features(x, POOLED, start=start))
 
     def features_and_logits(self, x: Tensor, stage: int, *, start: int = 0) -> tuple[Tensor, Tensor]:
-        """Features of a stage and the logits, in one pass, from an input that is at stage ``start``."""
+        """Compute the features of a stage and the logits in one pass, from features of stage ``start``."""
         features = self.features(x, stage, start=start)
         return features, self(features, start=stage)
 
     def folded(self) -> Classifier:
-        """A frozen copy in evaluation mode, whose batch norms are part of the convolutions before them.
+        """Return a frozen copy in evaluation mode, with batch norms folded into the preceding convolutions.
 
-        Then they are a scale and a shift of each channel, and one pass over memory less.
+        This saves a pass over memory per batch norm.
         """
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         for module in list(twin.modules()):
             for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")):
-                of_conv, of_norm = module._modules.get(conv), module._modules.get(norm)
-                if isinstance(of_conv, nn.Conv2d) and isinstance(of_norm, nn.BatchNorm2d):
-                    module._modules[conv] = fuse_conv_bn_eval(of_conv, of_norm)
+                conv_layer, norm_layer = module._modules.get(conv), module._modules.get(norm)
+                if isinstance(conv_layer, nn.Conv2d) and isinstance(norm_layer, nn.BatchNorm2d):
+                    module._modules[conv] = fuse_conv_bn_eval(conv_layer, norm_layer)
                     module._modules[norm] = nn.Identity()
         return twin
 
     def freeze_stages(self, count: int) -> None:
-        """Keep the weights of the first stages: 1 is the stem, 2 to 5 the groups (as in the published code,
-        their batch norm goes on normalising with the batch's statistics)."""
+        """Freeze the weights of the first stages: 1 is the stem, 2 to 5 add the groups.
+
+        As in the published code, their batch norm still normalises by the batch's statistics.
+        """
         self.stages[:count].requires_grad_(False)
 
     def feature_shape(self, stage: int, image_size: int) -> tuple[int, int]:
-        """Channels and side of a stage's features, for images of this size."""
+        """Return the channels and side of a stage's features, for images with this side."""
         width: int = self.description["width"]
         if stage == 0:
             return self.description["in_channels"], image_size
@@ -212,7 +216,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def keep_classes(self, count: int) -> None:
-        """Drop all classes from the head but the first ``count``."""
+        """Keep only the first ``count`` classes of the head."""
         old = self.head
         bias = self.description["head_bias"]
         self.head = nn.Linear(old.in_features, count, bias).to(old.weight.device)
@@ -222,7 +226,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def grow(self, n_new: int) -> None:
-        """Add new classes to the head; rows of the known classes stay as they are."""
+        """Add new classes to the head; the rows of known classes do not change."""
         old = self.head
         bias = self.description["head_bias"]
         self.head = nn.Linear(old.in_features, old.out_features + n_new, bias).to(old.weight.device)

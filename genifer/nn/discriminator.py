@@ -1,6 +1,6 @@
-"""The discriminator: are these features of a real image of this class?
+"""The discriminator, which tells whether features belong to a real image of a class.
 
-It never sees an image unless stage 0 is matched: that is the paper's idea.
+Following the paper's idea, its input is features of the classifier; it gets images only at matching stage 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from genifer.nn.layers import ClassEmbedding, EqualizedConv2d, EqualizedLinear, 
 from genifer.runtime import parallel
 
 GROUP = 32
-"""Samples that the minibatch standard deviation is taken over, at most."""
+"""Maximum number of samples over which the minibatch standard deviation is computed."""
 
 POOL = 0
 LAYERS_BY_STAGE: dict[int, tuple[int, ...]] = {
@@ -28,9 +28,9 @@ LAYERS_BY_STAGE: dict[int, tuple[int, ...]] = {
     5: (8, 8, POOL),
     6: (),
 }
-"""Convolutions (channels as a multiple of the width) and poolings in front, by matched stage.
+"""First layers by matching stage: convolutions (channels as a multiple of the width) and poolings.
 
-Stages 0, 3 and 4 are the published ones; the others continue their pattern.
+Stages 0, 3 and 4 are as published; the others continue their pattern.
 """
 
 
@@ -38,10 +38,10 @@ class Discriminator(nn.Module):
     """Conditional projection discriminator (Miyato and Koyama, 2018) on features of one stage.
 
     Args:
-        n_classes: classes of the whole scenario.
-        stage: the matched stage, 0 to 6.
-        in_channels: channels of its features.
-        side: side of its features; pooling stops at 2 x 2, so small images need less of it.
+        n_classes: number of classes of the whole scenario.
+        stage: the matching stage, 0 to 6.
+        in_channels: channels of the stage's features.
+        side: side of the stage's features; pooling stops at 2 x 2.
         width: the layers have 1 to 8 times as many channels.
     """
 
@@ -73,11 +73,11 @@ class Discriminator(nn.Module):
         self.class_embedding = ClassEmbedding(n_classes, 2 * width, bias=False)
 
     def forward(self, features: Tensor, labels: Tensor, parts: int = 1) -> Tensor:
-        """Judge features (n, channels[, side, side]) of samples with the labels (n,).
+        """Compute logits from features (n, channels[, side, side]) of samples with labels (n,).
 
         Args:
-            parts: number of equal parts of the batch that do not see each other, such as real and generated
-                samples: the minibatch deviation is that of each part.
+            parts: number of equal parts of the batch, such as real and generated samples, for which the
+                minibatch deviation is computed separately.
 
         Returns:
             Logits (n,), above zero for real.
@@ -95,16 +95,16 @@ class Discriminator(nn.Module):
 
 
 def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
-    """One channel that tells how much the samples of a group differ (Karras et al., 2018, section 3).
+    """Return a channel with the deviation among the samples of a group (Karras et al., 2018, section 3).
 
-    Sample i of the n in a part is in group i mod (n / G), with G = min(32, n). Groups are those of the whole
-    batch, also where several processes share it.
+    Sample i of the n samples in a part is in group i mod (n / G), with G = min(32, n). Groups are formed
+    from the whole batch, even if several processes share it.
 
     Args:
-        x: (parts * n, channels, height, width), n a multiple of G.
+        x: (parts * n, channels, height, width), with n a multiple of G.
 
     Returns:
-        (parts * n, 1, height, width), constant over a group.
+        (parts * n, 1, height, width), constant within a group.
     """
     total, _, height, width = x.shape
     whole = parallel.gathered(x.float().unflatten(0, (parts, -1)), dim=1)
@@ -112,6 +112,6 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     size = min(GROUP, n)
     groups = whole.unflatten(1, (size, n // size))
     deviation = torch.sqrt(groups.var(dim=1, unbiased=False) + 1e-8).mean(dim=(2, 3, 4))
-    of_samples = deviation.to(x.dtype)[:, None].expand(-1, size, -1).reshape(parts, n)
-    of_samples = parallel.own(of_samples.t()).t().reshape(total, 1, 1, 1)
-    return of_samples.expand(-1, -1, height, width)
+    per_sample = deviation.to(x.dtype)[:, None].expand(-1, size, -1).reshape(parts, n)
+    per_sample = parallel.own(per_sample.t()).t().reshape(total, 1, 1, 1)
+    return per_sample.expand(-1, -1, height, width)

@@ -1,6 +1,6 @@
-"""The generator: latent vector and class to an image, style by style (after Karras et al., 2019).
+"""The generator: a style-based network from latent vector and class to an image (Karras et al., 2019).
 
-In the direct mode it makes the features of a stage of the classifier instead.
+In direct mode it generates the features of a stage of the classifier instead.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from genifer.nn.layers import (
 from genifer.nn.stages import POOLED
 
 PAPER_CHANNELS = (512, 512, 256, 256, 128, 128, 64, 64)
-"""Channels of the constant and after each convolution, for images of 32 pixels."""
+"""Channels of the constant and after each convolution, for images with a side of 32 pixels."""
 LARGER_CHANNELS = (32, 32, 16, 16, 8, 8)
-"""For images of 64, 128 and 256 pixels, which the paper has none of."""
+"""Further channels for images with a side of 64, 128 and 256 pixels, which the paper does not use."""
 
 
 def default_channels(side: int) -> list[int]:
-    """The paper's channels as far as a map of this side needs them, fewer beyond its 32 pixels."""
+    """Return the channels for a last map of this side: the paper's, and fewer beyond its 32 pixels."""
     return list((PAPER_CHANNELS + LARGER_CHANNELS)[: 2 * (side.bit_length() - 3) + 2])
 
 
 class StyledConv(nn.Module):
-    """Scale and shift each channel by the style, then convolve.
+    """Scales and shifts each channel by the style, then convolves.
 
-    The generator computes the scales and shifts of all its layers in one product.
+    The generator computes the scales and shifts of all its layers in one matrix product.
     """
 
     def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
@@ -51,28 +51,32 @@ class StyledConv(nn.Module):
         """Convolve x (n, in_channels, side, side).
 
         Args:
-            scale, shift: (n, in_channels), multiplied by the equalised learning rate of the convolution,
-                which therefore takes its weights as they are.
+            scale, shift: (n, in_channels), already multiplied by the convolution's equalised learning rate;
+                its weights are therefore used unscaled.
         """
         x = torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None])
         return F.conv2d(x, self.conv.weight, self.conv.bias, padding=1)
 
 
 class Generator(nn.Module):
-    """Makes images in the classifier's input space (normalised, not clamped), or features of a stage.
+    """Generates images in the classifier's input space (normalised, not clamped), or features of a stage.
 
     Args:
-        n_classes: classes of the whole scenario.
-        channels: of the learned 4 x 4 constant and after each convolution, which stand two at a side,
+        n_classes: number of classes of the whole scenario.
+        latent_dim: length of the latent vector.
+        embedding_dim: length of the class embedding.
+        style_dim: length of the style vector.
+        channels: channels of the learned 4 x 4 constant and after each convolution: two per resolution,
             from 4 up.
-        out_channels: of the images, or of the features.
-        stage: stage of the classifier whose features it makes; 0 for images.
-        side: of these features, where it is smaller than the map they are computed on.
-        normalize_inputs: whether latent vector and class embedding each enter the mapping network with a mean
-            square of 1 (Karras et al., 2020, for conditional StyleGAN2). As an equalised map of a one-hot
-            label the embedding's is 1 / n_classes, so the class hardly moves the styles at first.
-        mapping_learning_rate: of the mapping network, relative to the other layers' (Karras et al., 2019,
-            appendix C).
+        out_channels: channels of the images or features.
+        stage: stage of the classifier whose features it generates; 0 for images.
+        side: side of these features, if it is smaller than that of the last map.
+        normalize_inputs: whether to normalise latent vector and class embedding to a mean square of 1 before
+            the mapping network (Karras et al., 2020, for conditional StyleGAN2). Otherwise that of the
+            embedding, an equalised map of a one-hot label, is 1 / n_classes, so the class hardly affects the
+            styles at first.
+        mapping_learning_rate: learning rate of the mapping network, relative to that of the other layers
+            (Karras et al., 2019, appendix C).
     """
 
     def __init__(
@@ -120,17 +124,17 @@ class Generator(nn.Module):
         self.to_output = StyledConv(channels[-1], out_channels, style_dim)
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
-        """One noise map (n, 1, side, side) for each convolution, standard normal."""
+        """Draw a standard normal noise map (n, 1, side, side) for each convolution."""
         sides = [4 * 2 ** (index // 2) for index in range(len(self.convs))]
         drawn = torch.randn(sum(n * side**2 for side in sides), generator=rng, device=self.constant.device)
         maps = drawn.split([n * side**2 for side in sides])
         return [flat.view(n, 1, side, side) for flat, side in zip(maps, sides, strict=True)]
 
     def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """What is made of z (n, latent_dim) and labels (n,).
+        """Generate samples from z (n, latent_dim), labels (n,) and the noise of `draw_noise`.
 
         Returns:
-            (n, out_channels, side, side); pooled features (n, out_channels).
+            Images or features (n, out_channels, side, side); pooled features (n, out_channels).
         """
         embedded = self.embedding(labels)
         if self.normalize_inputs:
@@ -149,23 +153,23 @@ class Generator(nn.Module):
         return x if self.stage == 0 else self._as_features(x)
 
     def scales_and_shifts(self, style: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Compute what the style (n, style_dim) does in each layer, in one product for all layers.
+        """Compute the scales and shifts of all layers from the style (n, style_dim), in one matrix product.
 
-        Returns:
-            For each convolution, the last one to the output included: scale and shift (n, in_channels), times
-            the equalised learning rate of the convolution (`StyledConv`).
+        Yields:
+            Scale and shift (n, in_channels) of each convolution, including the output's, multiplied by its
+            equalised learning rate (`StyledConv`).
         """
         layers = [*self.convs, self.to_output]
         linear = [part for layer in layers for part in (layer.to_scale, layer.to_shift)]
         weights = torch.cat([part.weight for part in linear])
         biases = torch.cat([part.bias for part in linear])
         styles = F.linear(style * linear[0].scale, weights, biases)
-        of_layers = styles.split([2 * layer.in_channels for layer in layers], dim=1)
-        for layer, both in zip(layers, of_layers, strict=True):
+        by_layer = styles.split([2 * layer.in_channels for layer in layers], dim=1)
+        for layer, both in zip(layers, by_layer, strict=True):
             scale, shift = (both * layer.conv.scale).chunk(2, dim=1)
             yield scale, shift
 
     def _as_features(self, x: Tensor) -> Tensor:
-        """Features are what a ReLU has let through, and the pooled ones their means."""
+        """Turn maps into features, which in the classifier are averages of the output of a ReLU."""
         x = F.adaptive_avg_pool2d(F.relu(x), self.side)
         return x.flatten(1) if self.stage == POOLED else x

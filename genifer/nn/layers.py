@@ -1,7 +1,7 @@
-"""Layers with equalised learning rate (Karras et al., 2018, section 4.1) of both GAN halves; batch norm.
+"""Layers with equalised learning rate for the GAN (Karras et al., 2018, section 4.1), and batch norm.
 
-The former's weights are drawn from a standard normal distribution and scaled when used, so that
-Adam's step is as large, relative to the weights, in every layer.
+Weights with equalised learning rate are drawn from a standard normal distribution and scaled at run time, so
+that Adam's steps have the same size, relative to the weights, in every layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 
 def leaky_relu_(x: Tensor) -> Tensor:
-    """The same in place."""
+    """Leaky ReLU in place."""
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
@@ -32,7 +32,7 @@ def to_unit_moment(x: Tensor) -> Tensor:
 
 
 class EqualizedLinear(nn.Module):
-    """x @ (weight * lr_mul / sqrt(fan_in)).T + bias * lr_mul."""
+    """Linear layer: x @ (weight * lr_mul / sqrt(fan_in)).T + bias * lr_mul."""
 
     def __init__(
         self, in_features: int, out_features: int, *, lr_mul: float = 1.0, initial_bias: float = 0.0
@@ -49,7 +49,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """3 x 3 convolution with weight * sqrt(2 / fan_in), size kept."""
+    """3 x 3 convolution with weight * sqrt(2 / fan_in), which keeps the size."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class EqualizedConv2d(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    """An equalised linear map of the one-hot label, computed as a look-up."""
+    """An equalised linear map of the one-hot label, computed by a table look-up."""
 
     def __init__(self, n_classes: int, dim: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -71,15 +71,15 @@ class ClassEmbedding(nn.Module):
         self.scale = 1 / math.sqrt(n_classes)
 
     def forward(self, labels: Tensor) -> Tensor:
-        """(n,) labels to (n, dim)."""
+        """Map labels (n,) to embeddings (n, dim)."""
         rows = F.embedding(labels, self.weight.t()) * self.scale
         return rows if self.bias is None else rows + self.bias
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of the whole batch, also where several processes share it.
+    """Batch norm with the statistics of the whole batch, even if several processes share it.
 
-    PyTorch's SyncBatchNorm does the same on GPUs only.
+    PyTorch's SyncBatchNorm does the same, but only on GPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,8 +90,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         wide = x.float()
-        of_part = torch.stack([wide.mean((0, 2, 3)), wide.var((0, 2, 3), unbiased=False)])
-        means, variances = parallel.gathered(of_part[None]).unbind(1)
+        own_statistics = torch.stack([wide.mean((0, 2, 3)), wide.var((0, 2, 3), unbiased=False)])
+        means, variances = parallel.gathered(own_statistics[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Devices, seeds, files and progress: nothing here knows about learning."""
+"""Devices, seeds, files and progress; nothing in this package knows about learning."""

@@ -1,4 +1,4 @@
-"""How many CPUs a process may use."""
+"""The number of CPUs that a process may use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 
 
 def cpus() -> int:
-    """What ``OMP_NUM_THREADS`` says, which Snakemake sets to a rule's threads; else all it may run on."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said):
-        return int(said)
+    """Return ``OMP_NUM_THREADS``, which Snakemake sets to a rule's threads; else all available CPUs."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting):
+        return int(setting)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     """Write a CSV file with one header line.
 
     Args:
-        rows: values in the order of ``columns``; floats are written as ``str`` gives them.
+        rows: values in the order of ``columns``; floats are formatted by ``str``.
 
     Raises:
         GeniferError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""The device, precision and compilation of a job."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 WORTH_COMPILING = 10_000
-"""Steps of a training from which on ``runtime.compile: auto`` compiles on a GPU, which takes minutes."""
+"""Minimum number of steps for which ``runtime.compile: auto`` compiles on a GPU, which takes minutes."""
 
 DEVICES = ("auto", "cpu", "cuda")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt (malloc.h)."""
 LARGEST_KEPT, KEPT_AT_MOST = 128 * 2**20, 512 * 2**20
-"""Bytes."""
+"""Size of the largest freed block that is kept, and maximum total size of kept memory, in bytes."""
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device for ``runtime.device``; auto is a GPU if PyTorch finds one.
+    """Return the device for ``runtime.device``; ``auto`` means a GPU if PyTorch finds one.
 
     Raises:
-        GeniferError: there is no such device, or ``cuda`` and PyTorch finds no GPU.
+        GeniferError: the name is unknown, or it is ``cuda`` and PyTorch finds no GPU.
     """
     if name not in DEVICES:
         raise GeniferError(
@@ -57,7 +57,7 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if deterministic:
-        # cuBLAS is deterministic with workspaces of a fixed size only; it reads this when it starts.
+        # cuBLAS is deterministic only with workspaces of a fixed size; it reads this variable on start-up.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone takes a second
         torch.use_deterministic_algorithms(deterministic)
@@ -67,10 +67,10 @@ def configure(device: torch.device, precision: str, deterministic: bool = False)
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors for the next ones, instead of giving it back.
+    """Let the C library keep the memory of freed tensors for later ones.
 
-    Otherwise tensors of many megabytes get fresh pages in every step, which the system has to clear first.
-    Nothing happens where the library is not glibc.
+    If it returned the memory to the system, large tensors would get fresh pages in every step, which the
+    system must clear first. This has no effect if the library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -79,9 +79,10 @@ def keep_freed_memory() -> None:
 
 
 def pick_compile(name: str, device: torch.device, steps: int, deterministic: bool) -> bool:
-    """Whether to compile a training of so many steps, for ``runtime.compile``.
+    """Return whether to compile a training with this number of steps, for ``runtime.compile``.
 
-    On its own it does not where the same bits are asked for: a compiler may choose anew in every process.
+    ``auto`` does not compile if results must be bitwise reproducible, because a compiler may choose
+    differently in every process.
     """
     if name == "auto":
         return device.type == "cuda" and steps >= WORTH_COMPILING and not deterministic
@@ -89,12 +90,12 @@ def pick_compile(name: str, device: torch.device, steps: int, deterministic: boo
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 for convolutions and products where it was asked for, else nothing."""
+    """Return the autocast context: bfloat16 for convolutions and matrix products with precision bf16."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, compiled as one graph when it is called first; as it is, where that fails."""
+    """Return a function that is compiled as one graph at its first call, or runs as it is if that fails."""
     in_use = torch.compile(function, fullgraph=True, dynamic=False)
     works = False
 
@@ -117,7 +118,7 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 @contextlib.contextmanager
 def explained_memory(setting: str) -> Iterator[None]:
-    """Turn PyTorch's errors for want of memory into a message that names the setting to lower."""
+    """Context manager: turn PyTorch's out-of-memory errors into a message that names a setting to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -126,6 +127,6 @@ def explained_memory(setting: str) -> Iterator[None]:
             raise
         where, shows = ("GPU", "nvidia-smi") if on_gpu else ("machine", "top")
         raise GeniferError(
-            f"the {where} has not enough memory ({str(error).splitlines()[0]}): lower {setting}, or make "
-            f"room ({shows} shows who uses it), and run the same command again"
+            f"the {where} has not enough memory ({str(error).splitlines()[0]}): lower {setting}, or free "
+            f"memory ({shows} shows what uses it), and run the same command again"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """Format as hours, minutes and seconds, for a display that counts: ``1:02:03``."""
+    """Format as hours, minutes and seconds, for a counter: ``1:02:03``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

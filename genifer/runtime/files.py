@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genifer.errors import GeniferError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is flushed to disk and renamed.
+    """Context manager: give a temporary path next to ``path``; on success, flush it to disk and rename it.
 
     Raises:
         GeniferError: the file cannot be written (disk full, folder not writable).
@@ -42,5 +42,5 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _cannot_write(path: Path, error: OSError) -> GeniferError:
     return GeniferError(
         f"{path}: cannot be written ({error.strerror or error}); nothing was left half-written. "
-        "Free space or mend the folder's permissions, then run the same command again"
+        "Free space or fix the folder's permissions, then run the same command again"
     )

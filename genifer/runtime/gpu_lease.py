@@ -1,12 +1,12 @@
-"""GPUs of its own for each training: a lease, by file lock, that ends with the process.
+"""Reservation of GPUs for each training: a lease by file lock, which ends with the processes.
 
-A training holds an exclusive ``flock`` on one of the slots of its GPU, or of each of its GPUs. The processes
-of one training share it, so it lasts until all of them have ended. The kernel releases the lock however they
-end, so no lease is lost and none outlives its training. Slots are empty folders below `FOLDER`: another user
-can lock them without being able to change them, and systemd-tmpfiles, which removes old files, skips locked
-folders. `FOLDER` is in ``/tmp`` and not in ``TMPDIR``, because all users of the machine must use the same,
-and it must not lie on a shared file system. A GPU has the same slots whatever its number in
-``CUDA_VISIBLE_DEVICES``.
+A training holds an exclusive ``flock`` on one of the slots of each of its GPUs. All processes of a training
+share it, so it lasts until the last one has ended. The kernel releases the lock however they end, so no lease
+is lost and none outlives its training. Slots are empty folders below `FOLDER`: other users can lock them
+without permission to change them, and systemd-tmpfiles, which removes old files, skips locked folders.
+`FOLDER` is in ``/tmp`` instead of ``TMPDIR``, because all users of the machine must use the same folder, and
+it must not be on a shared file system. Slots are named by the GPU's UUID, because its number in
+``CUDA_VISIBLE_DEVICES`` differs between processes.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ SECONDS_UNTIL_MESSAGE = 5.0
 
 @contextlib.contextmanager
 def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[tuple[int, ...]]:
-    """Let this process see ``count`` GPUs, which no more than ``runtime.jobs_per_gpu`` trainings share.
+    """Context manager: wait for ``count`` GPUs with fewer trainings than allowed, and lease them.
 
-    It waits for them, which does not count as the job's time. To be entered before PyTorch is imported,
-    because CUDA reads ``CUDA_VISIBLE_DEVICES`` only once. Nothing happens with ``runtime.device: cpu``, where
-    no GPU is found, and in a process that another one, which sees the GPUs, has started as one of several. It
-    gives the descriptors that hold the lease, for programs that share it.
+    The waiting time does not count as the job's time. Enter it before PyTorch is imported, because CUDA reads
+    ``CUDA_VISIBLE_DEVICES`` only once. It has no effect with ``runtime.device: cpu``, if no GPU is found, and
+    in one of several processes of a training, whose GPUs are leased by the process that started it. It gives
+    the descriptors that hold the lease, for child processes that share it.
 
     Raises:
-        GeniferError: with ``runtime.device: cuda`` no GPU works, there are fewer than ``count``, a GPU has
-            fallen out during the training, or `FOLDER` cannot be used.
+        GeniferError: no GPU works with ``runtime.device: cuda``, there are fewer than ``count``, a GPU has
+            failed during the training, or `FOLDER` cannot be used.
     """
     without = runtime.device == "cpu" or is_one_of_several()
-    asked = time.monotonic()
+    began = time.monotonic()
     lease = None if without else _wait_for_lease(runtime.device, runtime.jobs_per_gpu, count)
     if lease is None:
         yield ()
         return
-    leave_out(time.monotonic() - asked)
+    leave_out(time.monotonic() - began)
     log.info("reserved %s", _named(lease.gpus))
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(gpu.uuid for gpu in lease.gpus)
@@ -73,39 +73,40 @@ def leased_gpus(runtime: RuntimeSettings, count: int = 1) -> Iterator[tuple[int,
 
 
 def _wait_for_lease(device: str, limit: int, count: int) -> Lease | None:
-    """A lease of GPUs that this process may use; None if there is no GPU."""
+    """Wait for a lease of GPUs that this process may use, and return it; None if there is no GPU."""
     began = time.monotonic()
-    told: set[str] = set()
+    logged: set[str] = set()
 
-    def tell(message: str) -> None:
-        if message not in told:
-            told.add(message)
+    def warn_once(message: str) -> None:
+        if message not in logged:
+            logged.add(message)
             log.warning(message)
 
     while True:
-        gpus, problems = visible_gpus()  # asked anew, because a GPU may have fallen out
+        gpus, problems = visible_gpus()  # each time, because a GPU may fail while this process waits
         if not gpus and problems and device == "cuda":
             raise GeniferError(
                 f"runtime.device: cuda, but no GPU works here. {'; '.join(problems)}. Repair it, or name "
-                f"others in {VISIBLE}"
+                f"other GPUs in {VISIBLE}"
             )
         for problem in problems:
-            tell(problem)
+            warn_once(problem)
         if not gpus:
             return None
         if count > len(gpus):
             raise GeniferError(
-                f"runtime.gpus_per_job: {count}, but this training can use {len(gpus)}: {_named(gpus)}. "
-                f"Lower it, or name more GPUs in {VISIBLE}"
+                f"runtime.gpus_per_job: {count}, but this training can use only {len(gpus)}: "
+                f"{_named(gpus)}. Lower it, or name more GPUs in {VISIBLE}"
             )
         lease = take_lease(gpus, limit, count)
         if lease is not None:
             return lease
         if time.monotonic() - began > SECONDS_UNTIL_MESSAGE:
-            tell(
-                f"waits for {'a GPU' if count == 1 else f'{count} GPUs'}. Trainings use {_named(gpus)}, and "
-                f"runtime.jobs_per_gpu: {limit} allows no more. To share GPUs, raise runtime.jobs_per_gpu in "
-                f"all runs; to start fewer trainings at once: snakemake --resources gpu={len(gpus) * limit}"
+            warn_once(
+                f"waits for {'a GPU' if count == 1 else f'{count} GPUs'}. Other trainings use "
+                f"{_named(gpus)}, and runtime.jobs_per_gpu: {limit} allows no more. To share GPUs, raise "
+                "runtime.jobs_per_gpu in all runs; to start fewer trainings at once: snakemake --resources "
+                f"gpu={len(gpus) * limit}"
             )
         time.sleep(SECONDS_BETWEEN_TRIES)
 
@@ -115,12 +116,12 @@ def _named(gpus: Sequence[Gpu]) -> str:
 
 
 def _explain_lost_gpu(gpus: Sequence[Gpu], error: RuntimeError) -> None:
-    """Raise a `GeniferError` if a GPU is not there any more."""
+    """Raise a `GeniferError` if a GPU is no longer there."""
     listed, problems = listed_gpus()
     for gpu in gpus:
         if gpu.index and gpu.uuid not in {other.uuid for other in listed}:
             raise GeniferError(
-                f"{gpu} has fallen out: nvidia-smi does not list it any more. "
+                f"{gpu} has failed: nvidia-smi no longer lists it. "
                 f"{'; '.join([str(error).splitlines()[0], *problems])}. Run the same command again: the "
                 "training resumes on another GPU, or on this one after a restart of the machine"
             ) from error
@@ -128,10 +129,11 @@ def _explain_lost_gpu(gpus: Sequence[Gpu], error: RuntimeError) -> None:
 
 @dataclass(frozen=True)
 class Lease:
-    """GPUs that this process may compute on until it releases them or ends.
+    """GPUs that this process may use until it releases them or ends.
 
     Attributes:
-        descriptors: of the open slots, one per GPU, which hold the locks.
+        gpus: the leased GPUs.
+        descriptors: file descriptors of the open slots, one per GPU, which hold the locks.
     """
 
     gpus: tuple[Gpu, ...]
@@ -145,11 +147,13 @@ class Lease:
 
 
 def take_lease(gpus: Sequence[Gpu], limit: int, count: int = 1) -> Lease | None:
-    """Take the GPUs with the fewest trainings, all or none, if enough of them have less than allowed.
+    """Lease the GPUs with the fewest trainings, without waiting; None if too few are free.
 
     Args:
-        limit: trainings that may share a GPU. Of several limits on one GPU, the lowest counts.
-        count: GPUs to take.
+        gpus: GPUs to choose from.
+        limit: maximum number of trainings that share a GPU. If trainings on a GPU have different limits, the
+            lowest holds.
+        count: number of GPUs to lease.
 
     Raises:
         GeniferError: `FOLDER` cannot be used.
@@ -177,7 +181,7 @@ def take_lease(gpus: Sequence[Gpu], limit: int, count: int = 1) -> Lease | None:
         ) from error
     lease = Lease(tuple(chosen), tuple(descriptors))
     _descriptors.update(descriptors)
-    if len(descriptors) < count:  # what clears /tmp looks at one of them
+    if len(descriptors) < count:  # a program that clears /tmp has locked a slot
         lease.release()
         return None
     return lease
@@ -188,7 +192,7 @@ def _slot(gpu: Gpu, limit: int | str, number: int | str) -> Path:
 
 
 def _limits_of_holders(gpu: Gpu) -> list[int]:
-    """For each training on a GPU, how many it allows there."""
+    """Return the limit of each training on a GPU."""
     limits = []
     for slot in FOLDER.glob(_slot(gpu, "*", "*").name):
         descriptor = _locked(slot, 0o755)
@@ -200,12 +204,12 @@ def _limits_of_holders(gpu: Gpu) -> list[int]:
 
 
 def _locked(folder: Path, mode: int, *, wait: bool = False) -> int | None:
-    """Make a folder and lock it; return the open descriptor, None if another process has the lock."""
+    """Create a folder and lock it; return the open descriptor, or None if another process has the lock."""
     while True:
         _make(folder, mode)
         descriptor = None
         try:
-            # Inherited by programs that this process starts only if it passes it on.
+            # Child processes inherit the descriptor only if it is passed to them explicitly.
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.path.samestat(folder.stat(), os.fstat(descriptor)):
@@ -214,14 +218,14 @@ def _locked(folder: Path, mode: int, *, wait: bool = False) -> int | None:
         except BlockingIOError:
             return None
         except FileNotFoundError:
-            pass  # removed in between by what clears /tmp
+            pass  # a program that clears /tmp has removed the folder in between
         finally:
             if descriptor is not None:
                 os.close(descriptor)
 
 
 def _make(folder: Path, mode: int) -> None:
-    """Make a folder with exactly this mode, for other users, too."""
+    """Create a folder with exactly this mode, despite the umask, for other users."""
     if not folder.exists():
         before = os.umask(0)
         try:
@@ -233,11 +237,11 @@ def _make(folder: Path, mode: int) -> None:
 
 
 _descriptors: set[int] = set()
-"""Of this process's leases."""
+"""Descriptors of this process's leases."""
 
 
 def _forget_leases() -> None:
-    """A forked process has a copy of each descriptor, which would hold the lock when its parent has ended."""
+    """Close the descriptors in a forked process, where they would hold the locks after its parent's end."""
     for descriptor in _descriptors:
         os.close(descriptor)
     _descriptors.clear()

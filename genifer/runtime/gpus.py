@@ -19,8 +19,9 @@ class Gpu:
     """A GPU, or a part of one (MIG).
 
     Attributes:
-        uuid: its name in ``CUDA_VISIBLE_DEVICES``, the same for every process, whatever number it has there.
+        uuid: its name in ``CUDA_VISIBLE_DEVICES``, the same for all processes, unlike its number there.
         index: its number in nvidia-smi; empty for a part of a GPU.
+        model: its product name.
     """
 
     uuid: str
@@ -32,13 +33,12 @@ class Gpu:
 
 
 def visible_gpus() -> tuple[list[Gpu], list[str]]:
-    """Return the GPUs that this process may use, and what is wrong with others, as messages.
+    """Return the GPUs that this process may use, and messages about GPUs that do not work.
 
-    ``CUDA_VISIBLE_DEVICES`` is read as CUDA reads it with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which makes a
-    difference where GPUs of several kinds are mixed. But a GPU that it names and that has fallen out
-    does not hide those behind it. Schedulers such as Slurm set the variable, so what they assigned is kept.
-    Without nvidia-smi only parts of GPUs that the variable names are found, and nothing is wrong: there may
-    be GPUs all the same.
+    ``CUDA_VISIBLE_DEVICES`` is read as CUDA reads it with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which matters if
+    a machine has different GPUs. Unlike in CUDA, a failed GPU does not hide those named after it. Schedulers
+    such as Slurm set the variable, so their assignment is respected. Without nvidia-smi, only parts of GPUs
+    named in the variable are found, and there are no messages: the machine may have GPUs nevertheless.
     """
     setting = os.environ.get(VISIBLE)
     if shutil.which(COMMAND[0]) is None:
@@ -49,7 +49,7 @@ def visible_gpus() -> tuple[list[Gpu], list[str]]:
 
 
 def listed_gpus() -> tuple[list[Gpu], list[str]]:
-    """Return the GPUs that nvidia-smi lists, and its complaints: it may fail for one and list the others."""
+    """Return the GPUs that nvidia-smi lists, and its error messages: it may fail for only some of them."""
     try:
         answer = subprocess.run(COMMAND, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:
@@ -67,7 +67,7 @@ def listed_gpus() -> tuple[list[Gpu], list[str]]:
 
 
 def _chosen(listed: Sequence[Gpu], setting: str | None) -> tuple[list[Gpu], list[str]]:
-    """Those of the GPUs that a value of ``CUDA_VISIBLE_DEVICES`` names, and messages about missing ones."""
+    """Return the GPUs named by a value of ``CUDA_VISIBLE_DEVICES``, and messages about missing ones."""
     if setting is None:
         return list(listed), []
     chosen: dict[str, Gpu] = {}
@@ -79,7 +79,7 @@ def _chosen(listed: Sequence[Gpu], setting: str | None) -> tuple[list[Gpu], list
             found = [gpu for gpu in listed if gpu.uuid.startswith(entry)]
         elif entry.isdecimal():
             found = [gpu for gpu in listed if gpu.index == entry]
-        else:  # CUDA ignores it and what follows; -1 and an empty value are used on purpose
+        else:  # CUDA ignores this entry and all after it; -1 or an empty value hides all GPUs on purpose
             break
         if len(found) == 1:
             chosen[found[0].uuid] = found[0]
@@ -87,6 +87,6 @@ def _chosen(listed: Sequence[Gpu], setting: str | None) -> tuple[list[Gpu], list
             there = ", ".join(map(str, listed)) or "none"
             missing.append(
                 f"{VISIBLE}={setting}: '{entry}' is {'more than one' if found else 'none'} of the GPUs that "
-                f"nvidia-smi lists ({there}): it has fallen out, or the variable is wrong"
+                f"nvidia-smi lists ({there}): the GPU has failed, or the variable is wrong"
             )
     return list(chosen.values()), missing

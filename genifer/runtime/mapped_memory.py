@@ -1,4 +1,4 @@
-"""Advice to the system on files that are mapped into memory."""
+"""Advice to the operating system about memory-mapped files."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import sys
 from torch import Tensor
 
 MADV_RANDOM, MADV_WILLNEED = 1, 3
-"""Linux's madvise (sys/mman.h)."""
+"""Values of advice for Linux's madvise (sys/mman.h)."""
 
 _MADVISE = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
 
 
 def will_be_read_at_random(tensor: Tensor) -> None:
-    """Say that what lies beside an element need not be read with it.
+    """Advise the system not to read ahead around the elements of a tensor.
 
-    Otherwise the system reads up to megabytes around every page that it does not have in memory yet.
+    Otherwise it reads up to megabytes around every page that is not in memory yet.
     """
     _advise(tensor, MADV_RANDOM)
 
 
 def read_soon(tensor: Tensor) -> None:
-    """Start to read what is not in memory yet, without waiting for it."""
+    """Start to read the parts of a tensor that are not in memory yet, without waiting for them."""
     _advise(tensor, MADV_WILLNEED)
 
 
 def _advise(tensor: Tensor, advice: int) -> None:
-    """Nothing happens where the system knows no such advice, or the tensor does not lie in a mapped file."""
+    """Give advice about a tensor's memory, if the system supports it; no effect outside mapped files."""
     if _MADVISE is not None and tensor.numel():
         start = tensor.data_ptr()
         first_page = start - start % mmap.PAGESIZE

@@ -1,13 +1,13 @@
-"""What the processes of one training exchange; with one process nothing happens.
+"""Communication between the processes of one training; no effect with one process.
 
-Every process draws the same random numbers for the whole batch and trains on its part: of n processes, each
-on every nth sample. Gradients are averaged after the backward pass, and whatever relates samples to each
-other (batch norm, minibatch standard deviation) is computed over all of them, with its gradient. So the
-processes compute what one computes with the whole batch, up to rounding.
+Every process draws the same random numbers for the whole batch and trains on its part: with n processes, on
+every nth sample. Gradients are averaged after the backward pass, and operations that relate samples to each
+other (batch norm, minibatch standard deviation) are computed over the whole batch, with their gradients. So
+the result equals that of one process with the whole batch, up to rounding.
 
 DistributedDataParallel is not used: a step of the GAN calls its networks several times with parts of them
-frozen, and R1 takes gradients with `torch.autograd.grad`, which it does not support. One all-reduce of all
-gradients is exact in any case. It does not overlap with the backward pass.
+frozen, and R1 computes gradients with `torch.autograd.grad`, which it does not support. One all-reduce of all
+gradients is always exact, but does not overlap with the backward pass.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from genifer.runtime.processes import RENDEZVOUS, is_one_of_several
 Value = TypeVar("Value")
 
 TIMEOUT = timedelta(minutes=30)
-"""The first process may write its state in the meantime."""
+"""Time limit for the other processes; long, because the first process may be writing its state."""
 
 _size, _rank = 1, 0
 _control: dist.ProcessGroup | None = None
-"""Group of all processes whose tensors are on the CPU, so that nothing waits for a GPU; None: the default."""
+"""Group for messages on the CPU, so that no GPU has to be waited for; None: the default group."""
 
 
 @contextmanager
 def joined(count: int, device: torch.device) -> Iterator[None]:
-    """Be one of the processes of a training, if this process was started as one.
+    """Context manager: join the other processes of a training, if this process was started as one of several.
 
     Args:
         count: ``runtime.gpus_per_job``.
-        device: of the training; each process takes the GPU of its number.
+        device: the training's device; each process uses the GPU with its own number.
 
     Raises:
-        GeniferError: there are not so many GPUs.
+        GeniferError: there are too few GPUs.
     """
     global _size, _rank, _control
     if count == 1 or not is_one_of_several():
@@ -83,21 +83,25 @@ def joined(count: int, device: torch.device) -> Iterator[None]:
 
 
 def size() -> int:
-    """Number of processes."""
+    """Return the number of processes of the training."""
     return _size
 
 
 def is_first() -> bool:
-    """Whether this process writes the training's files."""
+    """Return whether this process writes the training's files."""
     return _rank == 0
 
 
 def require_even(setting: str, value: int, parts: Mapping[str, int]) -> None:
-    """Refuse a batch that the processes cannot share equally.
+    """Reject a batch that the processes cannot share equally.
 
     Args:
-        setting: the one that ``value`` is of.
-        parts: numbers of samples in a batch, by what they are.
+        setting: name of the setting that determines the batch.
+        value: its value.
+        parts: number of samples of each kind in a batch, by a description of the kind.
+
+    Raises:
+        GeniferError: a number is not a multiple of the number of processes.
     """
     if any(count % _size for count in parts.values()):
         what = " and ".join(f"{count} {name}" for name, count in parts.items() if count)
@@ -109,9 +113,12 @@ def require_even(setting: str, value: int, parts: Mapping[str, int]) -> None:
 
 
 def own(batch: Value) -> Value:
-    """This process's part of a batch: of n processes, every nth row of all tensors, from its own number on.
+    """Return this process's part of a batch: every nth row of each tensor, beginning with its own number.
 
-    So kinds of samples that follow each other in a tensor are shared equally, and stay in order.
+    This way, kinds of samples that follow each other in a tensor are shared equally and stay in order.
+
+    Raises:
+        GeniferError: the processes cannot share the batch equally.
     """
     if _size == 1:
         return batch
@@ -136,9 +143,9 @@ def own(batch: Value) -> Value:
 
 
 def gathered(x: Tensor, dim: int = 0) -> Tensor:
-    """Join the parts of all processes along a dimension, in the order of the whole batch; differentiable.
+    """Join the parts of all processes along a dimension, in the order of the whole batch.
 
-    The gradient is that of the sum of all processes' losses; it can be differentiated again.
+    The result is twice differentiable; the gradient is that of the sum of all processes' losses.
     """
     if _size == 1:
         return x
@@ -146,7 +153,7 @@ def gathered(x: Tensor, dim: int = 0) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """(...) of each process to (processes, ...)."""
+    """Stacks tensors (...) of all processes to (processes, ...)."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
@@ -161,7 +168,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Scatter(torch.autograd.Function):
-    """(processes, ...) of each process to the sum of this process's row over all of them."""
+    """Sums tensors (processes, ...) over all processes, and returns this process's row."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
@@ -173,7 +180,7 @@ class _Scatter(torch.autograd.Function):
 
 
 def summed(x: Tensor) -> Tensor:
-    """Sum of all processes' tensors; without a gradient."""
+    """Return the sum of all processes' tensors, without a gradient."""
     if _size == 1:
         return x
     total = x.detach().clone(memory_format=torch.contiguous_format)
@@ -183,7 +190,7 @@ def summed(x: Tensor) -> Tensor:
 
 
 def averaged(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Means of scalars over all processes; without a gradient."""
+    """Return the means of scalars over all processes, without a gradient."""
     if _size == 1 or not scalars:
         return scalars
     means = summed(torch.stack([value.detach().float() for value in scalars.values()])) / _size
@@ -192,7 +199,7 @@ def averaged(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace gradients by their means over all processes."""
+    """Replace the parameters' gradients by their means over all processes."""
     if _size == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -209,7 +216,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def tensors_of_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The first process's tensors; the others give tensors of the same names, types and shapes."""
+    """Return the first process's tensors; all processes pass tensors of the same names, types and shapes."""
     if _size > 1:
         with _peers_needed():
             for tensor in tensors.values():
@@ -218,7 +225,7 @@ def tensors_of_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def of_first(value: Value) -> Value:
-    """The first process's value, a small object."""
+    """Return the first process's value, a small picklable object."""
     if _size == 1:
         return value
     values = [value]
@@ -228,7 +235,7 @@ def of_first(value: Value) -> Value:
 
 
 def largest(*numbers: int) -> list[int]:
-    """The largest of all processes' numbers, one by one; for what they have to do at the same step."""
+    """Return the maximum of each number over all processes, for actions that all take at the same step."""
     if _size == 1:
         return list(numbers)
     together = torch.tensor(numbers)
@@ -238,19 +245,19 @@ def largest(*numbers: int) -> list[int]:
 
 
 def in_own_place(number: int) -> list[int]:
-    """One place per process, of which this process fills its own: `largest` then gives the numbers of all."""
+    """Return a list with this number at this process's index, from which `largest` collects all numbers."""
     return [number if rank == _rank else 0 for rank in range(_size)]
 
 
 @contextmanager
 def _peers_needed() -> Iterator[None]:
-    """Explain that another process has ended."""
+    """Context manager: turn errors of communication into one that says that another process has ended."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ProcessLost(
-            f"process {os.environ['RANK']} lost another process of its training "
-            f"({str(error).splitlines()[0]}); that one's failure is the reason"
+            f"process {os.environ['RANK']} lost the connection to another process of its training, which "
+            f"has failed ({str(error).splitlines()[0]}); see that process's message"
         ) from error

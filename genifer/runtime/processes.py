@@ -1,7 +1,7 @@
-"""One training in several processes, one per GPU: start them, and end them together.
+"""Several processes for one training, one per GPU: starts them, and ends them together.
 
-The processes are copies of the command, told apart by torchrun's environment variables; torchrun itself may
-start them, too. What they exchange is in `genifer.runtime.parallel`. This module imports no PyTorch.
+The processes run the same command and differ in torchrun's environment variables; torchrun itself may start
+them too. `genifer.runtime.parallel` has their communication. This module imports no PyTorch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RENDEZVOUS = "GENIFER_RENDEZVOUS"
 """Environment variable: the file through which the processes find each other."""
 
 LAUNCHER = "GENIFER_LAUNCHER"
-"""Environment variable: the process that has started them."""
+"""Environment variable: the id of the process that started them."""
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 
@@ -34,37 +34,37 @@ PR_SET_PDEATHSIG = 1
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_CHECKS = 0.1
 
 SECONDS_TO_END = 15.0
-"""After a process has failed; then the others, which may wait for it for ever, are killed."""
+"""Time after a process's failure until the others, which may wait for it forever, are killed."""
 
 LINES_SHOWN = 5
-"""Last lines of a failed process's messages."""
+"""Number of last lines of a failed process's messages that are shown."""
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of a training's."""
+    """Return whether this process was started as one of several of a training."""
     return RENDEZVOUS in os.environ or TORCHRUN in os.environ
 
 
 def is_first() -> bool:
-    """Whether this process writes the messages and files of its training."""
+    """Return whether this process writes the log messages and files of its training."""
     return not is_one_of_several() or os.environ["RANK"] == "0"
 
 
 def run_in_several(count: int, descriptors: Sequence[int] = ()) -> None:
-    """Run this command in ``count`` processes: returns in each of them.
+    """Run this command in ``count`` processes; the call returns in each of them.
 
-    In the process that starts them it ends with their common exit code.
+    The process that starts them waits for them, and exits with their common exit code.
 
     Args:
-        count: ``runtime.gpus_per_job``; with 1 nothing happens.
-        descriptors: open files that the processes keep open until they end.
+        count: ``runtime.gpus_per_job``; no effect with 1.
+        descriptors: file descriptors that the processes inherit and keep open until they end.
 
     Raises:
         GeniferError: a process failed, or torchrun started another number of them.
-        Interrupted: they were told to stop before the training began.
+        Interrupted: a signal stopped them before the training began.
     """
     if is_one_of_several():
         if LAUNCHER in os.environ:
@@ -80,11 +80,11 @@ def run_in_several(count: int, descriptors: Sequence[int] = ()) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Be told to stop when the process that has started this one dies, where the system is Linux."""
+    """Let Linux send SIGTERM to this process when the process that started it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(os.environ[LAUNCHER]):
-            raise ProcessLost("the process that has started this one of a training's processes has ended")
+            raise ProcessLost("the process that started the training's processes has ended")
 
 
 def _run(count: int, descriptors: Sequence[int]) -> int:
@@ -107,7 +107,7 @@ def _start(rank: int, count: int, folder: Path, descriptors: Sequence[int]) -> s
         LAUNCHER: str(os.getpid()),
     }
     if sys.platform == "linux":
-        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all of them are on this machine
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all processes are on this machine
     command = [sys.executable, "-m", "genifer", *sys.argv[1:]]
     if rank == 0:
         return subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=descriptors)
@@ -123,7 +123,7 @@ def _messages_of(rank: int, folder: Path) -> Path:
 
 @contextmanager
 def _passing_on(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
-    """Pass signals on, and give the list of those that came; a second one kills the processes."""
+    """Pass signals on to the processes, and yield the list of received ones; a second one kills them."""
     received: list[signal.Signals] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
@@ -140,11 +140,11 @@ def _passing_on(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[signa
 
 
 def _wait(processes: list[subprocess.Popen[bytes]]) -> set[int]:
-    """Wait for the end of all; returns which had to be killed because another one had failed."""
+    """Wait until all processes have ended; return which were killed because another one had failed."""
     killed: set[int] = set()
     failed_at: float | None = None
     while any(process.poll() is None for process in processes):
-        # Those that were told to stop may have to wait until the first has written the state.
+        # Processes stopped by a signal may have to wait until the first has written the state.
         if failed_at is None and any(
             process.returncode not in (None, 0, Interrupted.exit_code) for process in processes
         ):
@@ -154,7 +154,7 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> set[int]:
                 if process.returncode is None:
                     process.kill()
                     killed.add(rank)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_CHECKS)
     return killed
 
 
@@ -164,10 +164,10 @@ def _exit_code(
     signals: list[signal.Signals],
     folder: Path,
 ) -> int:
-    """The exit code of all processes together.
+    """Return the common exit code of all processes.
 
     Raises:
-        GeniferError: one has failed, and the first process has not said why.
+        GeniferError: a process has failed, and the first process has not reported it.
     """
     codes = [process.returncode for process in processes]
     if not any(codes):
@@ -188,7 +188,7 @@ def _exit_code(
     ]
     if codes[0] > 0 and (not failed or 0 in failed):
         return codes[0]
-    # Gloo and NCCL may abort a process that has lost another one; the cause is the end of the other one.
+    # Gloo and NCCL may abort a process that has lost another one; the other one is the cause.
     failed.sort(key=lambda rank: codes[rank] == -signal.SIGABRT)
     rank = failed[0] if failed else next(rank for rank, code in enumerate(codes) if code)
     code = codes[rank]
@@ -196,9 +196,9 @@ def _exit_code(
     lines: list[str] = []
     if rank:
         lines = _messages_of(rank, folder).read_text("utf-8", "replace").strip().splitlines()[-LINES_SHOWN:]
-    said = "".join(f"\n  {line}" for line in ["Its last messages:", *lines]) if lines else ""
+    messages = "".join(f"\n  {line}" for line in ["Its last messages:", *lines]) if lines else ""
     raise GeniferError(
         f"process {rank} of the training's processes 0 to {len(codes) - 1} (runtime.gpus_per_job) {how}, so "
         "the others were stopped. The same command resumes from the latest resume file, if there is "
-        f"one.{said}"
+        f"one.{messages}"
     )

@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar on a terminal, a line from time to time in a log."""
+"""Progress of a long loop: a bar on a terminal, or a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """The progress of a loop, for people. A bar appears only where nothing else writes to the terminal."""
+    """Shows the progress of a loop. A bar is shown only if nothing else writes to the terminal."""
 
     def __init__(self, title: str, steps: int) -> None:
         self.title = title
@@ -41,7 +41,7 @@ class Progress:
         self.done_before = 0
 
     def start(self, done: int = 0) -> None:
-        """Begin after the steps that an earlier attempt did."""
+        """Start the display, after ``done`` steps of an earlier attempt."""
         self.done_before = done
         self.began = self.shown_at = time.monotonic()
         if self.bar is not None:
@@ -51,7 +51,7 @@ class Progress:
             self._line(f"{self.steps:,} steps")
 
     def update(self, done: int, scalars: Mapping[str, float] | None) -> None:
-        """Report the number of steps done; lines show the ``scalars`` that were given last."""
+        """Report the number of steps done; lines show the latest ``scalars``."""
         if scalars is not None:
             self.text = " ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         now = time.monotonic()
@@ -64,7 +64,7 @@ class Progress:
             self._line(f"step {done:,}/{self.steps:,}, {speed:.1f} steps/s, {left} left, {self.text}")
 
     def stop(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self.bar is not None:
             self.bar.stop()
 

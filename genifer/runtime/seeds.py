@@ -1,4 +1,4 @@
-"""Random numbers of a job, which depend only on its name, its task and the run's seed."""
+"""The random numbers of a job, which depend only on its name, its task and the run's seed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def job_seed(seed: int, job: str, task: int) -> int:
 
 
 def seeded_generator(seed: int, device: torch.device) -> torch.Generator:
-    """Seed PyTorch's global generator (initial weights) and return one for a job's draws."""
+    """Seed PyTorch's global generator (initial weights) and return a new one for a job's random numbers."""
     torch.manual_seed(seed)
     return torch.Generator(device).manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Tensors with their description in one safetensors file: data sets and checkpoints."""
+"""Safetensors files with tensors, a description and a checksum, for data sets and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from genifer.runtime.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write tensors, a JSON description and a checksum of both; the file appears whole or not at all."""
+    """Write tensors, a JSON description and a checksum of both; the file appears complete or not at all."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps(description)
-    # In one entry: safetensors writes several in any order, and the same content shall be the same bytes.
+    # One entry only: safetensors writes several entries in random order, but equal content must give equal
+    # bytes.
     metadata = {"genifer": f"{_checksum(on_cpu, described)} {described}"}
     with atomic_write(path) as temporary:
         try:
             save_file(on_cpu, temporary, metadata=metadata)
         except SafetensorError as error:
-            # It stands for every error of writing, such as a full disk.
+            # safetensors raises it for all errors of writing, such as a full disk.
             raise OSError(str(error)) from error
 
 
@@ -38,7 +39,8 @@ class InPieces(NamedTuple):
 
     Attributes:
         dtype: uint8 or int64.
-        pieces: tensors that, joined along the first dimension, have the shape.
+        shape: shape of the whole tensor.
+        pieces: its parts along the first dimension, in order.
     """
 
     dtype: torch.dtype
@@ -47,16 +49,16 @@ class InPieces(NamedTuple):
 
 
 DTYPES = {torch.int64: "I64", torch.uint8: "U8"}
-"""Names of types in a safetensors file; as in `save_file`, those with more bytes per element come first."""
+"""Names of types in a safetensors file; as in `save_file`, types with more bytes per element come first."""
 ALIGNMENT = 8
-"""Bytes; a header of a safetensors file is filled up to a multiple of it."""
+"""The header of a safetensors file is padded to a multiple of this many bytes."""
 
 
 def save_in_pieces(path: Path, tensors: Mapping[str, InPieces], description: Mapping[str, Any]) -> None:
     """Write the same bytes as `save_tensors` without holding a whole tensor in memory.
 
-    The header of a safetensors file is its length (8 bytes, little-endian) and JSON that says where each
-    tensor lies (https://github.com/safetensors/safetensors, format).
+    The header of a safetensors file is its length (8 bytes, little-endian) followed by JSON with the position
+    of each tensor (https://github.com/safetensors/safetensors, format).
     """
     described = json.dumps(description)
     order = list(DTYPES)
@@ -89,7 +91,7 @@ def save_in_pieces(path: Path, tensors: Mapping[str, InPieces], description: Map
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and description, and hold them to their checksum; no code of the file is run.
+    """Read tensors and description, and verify their checksum, without running code from the file.
 
     Raises:
         GeniferError: the file is missing, damaged, or not of this kind.
@@ -103,13 +105,13 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def _metadata(file: Any) -> tuple[str, str]:
-    """Checksum and description of an open file."""
+    """Return the checksum and description of an open file."""
     checksum, described = (file.metadata() or {})["genifer"].split(" ", 1)
     return checksum, described
 
 
 def _checksum(tensors: dict[str, Tensor], description: str) -> str:
-    """SHA-256 over the description and all tensors with their names, types and shapes."""
+    """Return the SHA-256 of the description and all tensors with their names, types and shapes."""
     digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(_digest_head(name, tensor.dtype, tensor.shape))
@@ -126,13 +128,13 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 
 def load_description(path: Path, kind: str) -> dict[str, Any]:
-    """Read the description alone."""
+    """Read only the description."""
     with _opened(path, kind) as (_, description):
         return description
 
 
 def has_description(path: Path) -> bool:
-    """Whether `save_tensors` has written a file."""
+    """Return whether a file was written by `save_tensors`."""
     try:
         with safe_open(path, framework="pt") as file:
             return "genifer" in (file.metadata() or {})
@@ -141,7 +143,7 @@ def has_description(path: Path) -> bool:
 
 
 def load_shape(path: Path, kind: str, name: str) -> tuple[int, ...]:
-    """Read the shape of a tensor, without the tensor."""
+    """Read the shape of a tensor without reading the tensor."""
     with _opened(path, kind) as (file, _):
         return tuple(file.get_slice(name).get_shape())
 
@@ -155,12 +157,12 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
                 yield file, description
                 return
     except FileNotFoundError:
-        raise GeniferError(f"{path}: is missing; run the job that makes it (snakemake does)") from None
+        raise GeniferError(f"{path}: is missing; run the job that writes it (snakemake does)") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise GeniferError(
             f"{path}: is not a readable {kind} of genifer ({reason}); delete it, then run snakemake again "
-            "(or dvc checkout, where DVC has it)"
+            "(or dvc checkout, if DVC tracks it)"
         ) from error
     raise GeniferError(f"{path}: holds a {description['kind']}, but a {kind} is needed here")
 
@@ -175,7 +177,11 @@ def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]
 
 
 def load_state(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load a state dict; missing, extra and wrongly shaped entries are named."""
+    """Load a state dict.
+
+    Raises:
+        GeniferError: entries are missing, extra or of the wrong shape; the message names them.
+    """
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

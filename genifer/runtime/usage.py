@@ -1,4 +1,4 @@
-"""What a job has used so far: wall time, CPU time and memory of its process."""
+"""Resources used by a job so far: wall time, CPU time and memory of its process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Usage:
-    """What one or more processes have used.
+    """Resources used by one or more processes.
 
     Attributes:
         seconds: wall time.
-        cpu_seconds: user and system time, of the processes and of the programs that they have started.
-        memory_mb: peak of the resident memory, in MiB, of the processes alone.
+        cpu_seconds: user plus system time, of the processes and of their child processes.
+        memory_mb: peak resident memory in MiB, of the processes without their child processes.
     """
 
     seconds: float = 0.0
@@ -29,11 +29,11 @@ class Usage:
 
     @classmethod
     def of_status(cls, status: Mapping[str, Any]) -> Usage:
-        """What a status file says."""
+        """Return the usage recorded in a status file."""
         return cls(*(float(status.get(name) or 0.0) for name in ("seconds", "cpu_seconds", "memory_mb")))
 
     def after(self, earlier: Usage) -> Usage:
-        """Both together, where one process ended before the other began."""
+        """Return the total if one process ended before the other began."""
         return Usage(
             self.seconds + earlier.seconds,
             self.cpu_seconds + earlier.cpu_seconds,
@@ -41,7 +41,7 @@ class Usage:
         )
 
     def beside(self, others: Usage) -> Usage:
-        """Both together, where the processes run at the same time."""
+        """Return the total if the processes run at the same time."""
         return Usage(
             max(self.seconds, others.seconds),
             self.cpu_seconds + others.cpu_seconds,
@@ -57,7 +57,7 @@ class Usage:
 
 
 class _Clock:
-    """Where counting has begun."""
+    """The point from which usage is counted."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -69,33 +69,33 @@ _clock = _Clock()
 
 
 def begin() -> None:
-    """Count from the start of this process; in a process that has begun before, from here."""
+    """Start counting: the first call from the start of this process, later calls from now."""
     _clock.commands += 1
     if _clock.commands == 1:
-        # Until here Python has imported modules, which keeps one CPU busy.
+        # Before this call Python imported modules, which keeps one CPU busy, so CPU time is wall time.
         _clock.began = time.monotonic() - _cpu_seconds()
     else:
         _clock.began, _clock.cpu_before = time.monotonic(), _cpu_seconds()
 
 
 def leave_out(seconds: float) -> None:
-    """Do not count a time of waiting, such as for a free GPU."""
+    """Exclude waiting time, such as for a free GPU."""
     _clock.began += seconds
 
 
 def usage() -> Usage:
-    """What this process has used since `begin`, in less than 0.1 ms."""
+    """Return what this process has used since `begin`; takes less than 0.1 ms."""
     return Usage(time.monotonic() - _clock.began, _cpu_seconds() - _clock.cpu_before, _peak_memory_mb())
 
 
 def _cpu_seconds() -> float:
-    """Of this process, and of those that it has started and that have ended."""
+    """Return the CPU time of this process and of its ended child processes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _peak_memory_mb() -> float:
-    """Linux counts the memory of the process that has started this one in ``ru_maxrss``, but not here."""
+    """Return the peak memory in MiB, from /proc: on Linux ``ru_maxrss`` includes the parent's memory."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024

@@ -1,1 +1,1 @@
-"""Trainings of classifier and GAN, and what they share: loop, resume state, metrics, checkpoints."""
+"""The trainings of classifier and GAN, and their shared parts: loop, resume state, metrics, checkpoints."""

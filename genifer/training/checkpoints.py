@@ -1,4 +1,4 @@
-"""Checkpoints of classifiers and GANs: weights and what is needed to build the networks again."""
+"""Checkpoints of classifiers and GANs: weights, and the description from which to rebuild the networks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from genifer.settings import GanSettings, TrainingSettings
 
 @dataclass
 class TrainedClassifier:
-    """A classifier as its checkpoint has it.
+    """A classifier read from its checkpoint.
 
     Attributes:
-        normalization: of its images.
+        normalization: the normalisation of its input images.
         method: name of the method that reads ``memory`` or classifies without the head; None for a plain
             classifier.
-        settings: the method's.
-        memory: what the method left for the next task.
+        settings: the method's settings.
+        memory: what the method keeps for the next task.
     """
 
     network: Classifier
@@ -46,11 +46,11 @@ class TrainedClassifier:
 
 @dataclass
 class TrainedGan:
-    """Generator (its running average) and discriminator after a task.
+    """The EMA of a generator, and its discriminator, after a task.
 
     Attributes:
-        n_classes_seen: the generator knows the labels below this number.
-        ada_probability: at the end of its training.
+        n_classes_seen: number of classes learned so far: the labels below this number.
+        ada_probability: ADA's probability at the end of the training.
     """
 
     generator: Generator
@@ -69,11 +69,11 @@ def save_classifier(
     method: Method | None = None,
     memory: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a classifier after a task.
+    """Write the checkpoint of a classifier after a task.
 
     Args:
-        mean, std: of its images' channels.
-        method: that needs ``memory`` or classifies in its own way.
+        mean, std: per channel, with which its input images are normalised.
+        method: the method that needs ``memory`` or classifies without the head, if any.
     """
     description: dict[str, Any] = {
         "kind": "classifier",
@@ -85,13 +85,13 @@ def save_classifier(
     }
     if method is not None:
         description |= {"method": method.name, "settings": plain(method.settings)}
-    # A memory may be the weights themselves, but a file holds each tensor once.
+    # A memory may share its storage with the weights, which the file format does not allow.
     copies = {name: tensor.detach().clone() for name, tensor in (memory or {}).items()}
     save_tensors(path, classifier.state_dict() | prefixed(MEMORY, copies), description)
 
 
 def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
-    """Read a classifier and put it on a device."""
+    """Read the checkpoint of a classifier and move it to a device."""
     tensors, description = load_tensors(path, "classifier")
     memory = without_prefix(MEMORY, tensors)
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{MEMORY}.")}
@@ -110,10 +110,10 @@ def load_classifier(path: Path, device: torch.device) -> TrainedClassifier:
 
 
 def load_predictor(path: Path, device: torch.device, registry: Registry) -> tuple[TrainedClassifier, Method]:
-    """Read a classifier with the method that it classifies by.
+    """Read a classifier together with the method that computes its logits.
 
     Raises:
-        GeniferError: that method is not installed.
+        GeniferError: the method is not installed, or no longer has the checkpoint's settings.
     """
     trained = load_classifier(path, device)
     if trained.method is None:
@@ -129,8 +129,7 @@ def load_predictor(path: Path, device: torch.device, registry: Registry) -> tupl
     except ValidationError as error:
         raise GeniferError(
             f"{path}: was made with settings that this version of {method.name} does not have ({error}); "
-            "train it "
-            "again"
+            "train it again"
         ) from error
     return trained, method(settings, trained.network, trained.memory)
 
@@ -138,17 +137,19 @@ def load_predictor(path: Path, device: torch.device, registry: Registry) -> tupl
 def refuse_stored_images(
     memory: Mapping[str, Tensor], images: Tensor | PreparedImages, method: type[Method]
 ) -> None:
-    """Refuse a memory that holds images, which is for methods that declare it.
+    """Reject a memory that holds images; only methods that declare exemplars may store them.
 
     Args:
-        images: (n, channels, size, size), of the task.
+        images: (n, channels, size, size): the task's images.
+
+    Raises:
+        GeniferError: a tensor of the memory has the shape of images.
     """
     for name, tensor in memory.items():
         if tensor.shape[-3:] == images.shape[1:]:
             raise GeniferError(
                 f"method {method.name}: its memory '{name}' of shape {tuple(tensor.shape)} holds images. A "
-                "method "
-                "that keeps images for later tasks declares it: stores_exemplars = True"
+                "method that keeps images for later tasks must declare it: stores_exemplars = True"
             )
 
 
@@ -191,25 +192,34 @@ def _built_from_description(path: Path) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise GeniferError(
-            f"{path}: describes no network of this version of genifer ({error}); make it again with it"
+            f"{path}: does not describe a network of this version of genifer ({error}); train it again with "
+            "this version"
         ) from error
 
 
 def require_classes(path: Path, found: int, needed: int, what: str) -> None:
-    """Refuse a checkpoint of another task than the one at hand."""
+    """Reject a checkpoint of the wrong task.
+
+    Raises:
+        GeniferError: it knows another number of classes than needed.
+    """
     if found != needed:
         raise GeniferError(
-            f"{path}: knows {found} classes, but {what} needs one that knows {needed}; "
+            f"{path}: knows {found} classes, but {what} needs a checkpoint that knows {needed}; "
             "give the checkpoint of the right task"
         )
 
 
 def require_matching(path: Path, gan: TrainedGan, settings: GanSettings) -> None:
-    """Refuse a GAN that was trained for another stage or mode than the settings'."""
+    """Reject a GAN trained with another matching stage or mode than that of the settings.
+
+    Raises:
+        GeniferError: the stage or mode differs.
+    """
     matched, made = gan.discriminator.description["stage"], gan.generator.stage
     if (matched, made) != (settings.matching_stage, settings.generated_stage):
         mode = "direct" if made else "indirect"
         raise GeniferError(
             f"{path}: was trained with gan.matching_stage: {matched} and gan.matching_mode: {mode}, but the "
-            f"settings say {settings.matching_stage} and {settings.matching_mode}; use the same ones"
+            f"settings say {settings.matching_stage} and {settings.matching_mode}; use the same values"
         )

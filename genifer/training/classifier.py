@@ -1,4 +1,4 @@
-"""Trainings of the classifier: on the first task, and on a later one by any method."""
+"""Trainings of the classifier: on the first task, and on a later task by any method."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def train_task(
     """Learn a task by a method; writes ``classifier.safetensors``.
 
     Args:
-        network: of a new classifier, for methods that train the first task themselves.
+        network: settings of a new classifier, for methods that train the first task themselves.
         data_paths: prepared training images of the task, or of all tasks so far (``method.images``).
-        old_classifier_path: after the task before. On the first task the shared classifier, for methods that
-            leave a memory of it; None for methods that train it themselves.
-        old_gan_path: after the task before, for methods that use one.
+        old_classifier_path: the previous task's classifier. On the first task, the shared classifier for
+            methods that build a memory of it; None for methods that train the first task themselves.
+        old_gan_path: the previous task's GAN, for methods that use one.
 
     Raises:
-        GeniferError: a checkpoint is missing, or is that of another task or method.
+        GeniferError: a checkpoint is missing, or belongs to another task or method.
     """
     rng = job.start()
     paths = data_paths if method.images == "so_far" else only(data_paths)
@@ -85,13 +85,13 @@ def train_task(
     classifier, memory = trained.network, _memory_of(method, trained, old_classifier_path)
     steps = settings.steps
     if method.first_task == "memory" and not memory and classifier.n_classes == data.n_old + data.n_new:
-        steps = 0  # the classifier has learned the first task; its memory is still to be computed
+        steps = 0  # the shared classifier has learned the first task already; only the memory is missing
         learner = method(settings, classifier, memory)
     else:
         require_classes(old_classifier_path, classifier.n_classes, data.n_old, f"task {data.task}")
         if gan is None and method.uses_gan:
             raise GeniferError(
-                f"--old-gan is missing: {method.name} replays what the GAN of the task before makes"
+                f"--old-gan is missing: {method.name} replays samples of the previous task's GAN"
             )
         teacher = copy.deepcopy(classifier) if method.uses_teacher else None
         classifier.grow(data.n_new)
@@ -109,14 +109,14 @@ def _first_classifier(network: ClassifierSettings, data: TaskData, job: Job) -> 
 
 
 def begin(learner: Method, job: Job, data: TaskData, rng: torch.Generator) -> None:
-    """Give a method's object what its training needs."""
+    """Set the attributes of a method that its training needs."""
     learner.job, learner.data, learner.rng = job, data, rng
     learner.normalize = Normalization(data.mean, data.std).to(job.device)
     learner.classifier.freeze_stages(learner.settings.frozen_stages)
 
 
 def fit(learner: Method, count: int) -> None:
-    """Run the loop of a training and write its checkpoint, with the memory that the method leaves."""
+    """Run the loop of a training and write its checkpoint, including the method's memory."""
     job, data = learner.job, learner.data
     training = ClassifierTraining(learner, count) if count else None
     parts = training.parts if training is not None else {}
@@ -148,7 +148,7 @@ class ClassifierTraining:
     """The training of a classifier by a method, step by step.
 
     Attributes:
-        parts: what a resume file holds.
+        parts: the parts whose states a resume file holds, by name.
     """
 
     def __init__(self, learner: Method, count: int) -> None:
@@ -177,7 +177,7 @@ class ClassifierTraining:
             self.parts["networks"] = networks
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step of the optimizer; returns its scalars."""
+        """Take one step of the optimizer; return its scalars."""
         self.learner.step = self.schedule.done
         losses = self._losses(parallel.own(self.learner.draw_batch()))
         self.optimizer.zero_grad()
@@ -197,7 +197,7 @@ class ClassifierTraining:
 
 
 class _Prepared:
-    """What a method has prepared for the task, as a part of the resume state."""
+    """What a method's `prepare` returned, as a part of the resume state."""
 
     def __init__(self, learner: Method) -> None:
         self.learner = learner
@@ -211,20 +211,20 @@ class _Prepared:
 
 
 def _require_parts(learner: Method) -> None:
-    """Refuse a method, or a batch, that several processes cannot share."""
+    """Reject a method or batch that several processes cannot share."""
     name, settings = learner.job.block, learner.settings
     if not learner.can_split_batches():
         raise GeniferError(
-            f"runtime.gpus_per_job: {parallel.size()}, but method {learner.name} does not say that the mean "
-            "of its losses of parts of a batch is that of the whole batch. Train it with "
-            "runtime.gpus_per_job: 1, or if it is so, state splits_batches = True in the class that defines "
-            "its losses"
+            f"runtime.gpus_per_job: {parallel.size()}, but method {learner.name} does not declare that its "
+            "batches can be split. Train it with runtime.gpus_per_job: 1. If the mean of its losses over "
+            "equal parts of a batch equals that of the whole batch, set splits_batches = True in the class "
+            "that defines them"
         )
     for network, module in nn.ModuleDict(learner.networks).named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm2d):
             raise GeniferError(
                 f"runtime.gpus_per_job: {parallel.size()}, but the batch norm {network} of method "
-                f"{learner.name} would see parts of a batch: make it a genifer.nn.layers.BatchNorm2d, or "
+                f"{learner.name} would see only a part of each batch: use genifer.nn.layers.BatchNorm2d, or "
                 "train the method with runtime.gpus_per_job: 1"
             )
     images = learner.images_per_batch()
@@ -239,13 +239,15 @@ def _require_files(
     method: type[Method], data: TaskData, old_classifier: Path | None, old_gan: Path | None
 ) -> None:
     if old_classifier is None and (method.first_task != "own" or data.n_old):
-        raise GeniferError(f"--old-classifier is missing: {method.name} starts from the task before")
+        raise GeniferError(
+            f"--old-classifier is missing: {method.name} starts from the previous task's classifier"
+        )
     if old_gan is not None and not method.uses_gan:
-        raise GeniferError(f"--old-gan: {method.name} uses no GAN; leave it out")
+        raise GeniferError(f"--old-gan: {method.name} uses no GAN; omit the option")
 
 
 def _memory_of(method: type[Method], trained: TrainedClassifier, path: Path) -> dict[str, Tensor]:
-    """The memory in a checkpoint, which must be the method's own."""
+    """Return the memory in a checkpoint; raise an error if it is another method's."""
     if trained.method is not None and trained.method != method.name:
         raise GeniferError(
             f"{path}: was made by the method {trained.method}, whose memory {method.name} cannot use; give "

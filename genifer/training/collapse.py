@@ -1,4 +1,4 @@
-"""Detect a GAN that has collapsed: its training continues, but it learns nothing any more."""
+"""Detection of a collapsed GAN, whose training continues without learning anything."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from genifer.nn.ada import Amounts
 from genifer.nn.generator import Generator
 
 WINDOWS = 20
-"""A training is judged in this many equal windows, except the first."""
+"""Number of equal windows into which a training is divided; all but the first are checked."""
 SHORTEST_WINDOW = 100
-"""Steps."""
+"""Minimum length of a window, in steps."""
 
 CHANCE_LOSS = 2 * math.log(2)
-"""Loss of a discriminator that cannot tell real from generated."""
+"""Loss of a discriminator that cannot tell real samples from generated ones."""
 
 
 class Collapse:
-    """Judges a GAN by three figures, all of them about 1 in a sound training.
+    """Detects a collapse from three scalars, each of which is about 1 in a healthy training.
 
-    A GAN has collapsed when, over one window of its training, one of these is below the limit:
+    A GAN has collapsed if the mean of one of these over a window is below the limit:
 
-    - ``diversity``, of the generator (see `Diversity`): its images of a class are all the same, or,
-      where it is above 1 / limit, have nothing in common with real ones,
-    - ``d_spread``, the standard deviation of the discriminator's logits in a batch: it says the
-      same of all images,
-    - ``d_loss``, relative to that of a discriminator that cannot tell: it has won, and does not
-      learn any more.
+    - ``diversity`` of the generator (see `Diversity`): its images of a class are all the same; above
+      1 / limit, they have nothing in common with real images,
+    - ``d_spread``, the standard deviation of the discriminator's logits in a batch: it rates all
+      images equally,
+    - ``d_loss``, relative to `CHANCE_LOSS`: the discriminator has won, and no longer learns.
 
     Args:
-        limit: 0 never judges.
+        limit: the limit, ``runtime.collapse_limit``; 0 disables the check.
+        steps: number of steps of the training.
     """
 
     def __init__(self, limit: float, steps: int) -> None:
@@ -45,11 +45,11 @@ class Collapse:
         self.values: dict[str, list[float]] = {}
 
     def due(self, step: int) -> bool:
-        """Whether diversity is due after a step (counted from 0)."""
+        """Return whether a window ends after a step (counted from 0), when `judge` needs the diversity."""
         return (step + 1) % self.window == 0
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> str | None:
-        """Take the scalars of a step (counted from 0); return an error message if they show a collapse."""
+        """Take the scalars of a step (counted from 0); return an error message if the GAN has collapsed."""
         for name in ("d_loss", "d_spread", "diversity"):
             if name in scalars:
                 self.values.setdefault(name, []).append(scalars[name])
@@ -72,8 +72,8 @@ class Collapse:
             )
         if means["d_loss"] / CHANCE_LOSS < self.limit:
             return (
-                "the discriminator has won and the generator does not follow: its loss is "
-                f"{means['d_loss'] / CHANCE_LOSS:.3g} of that of one which cannot tell {over}"
+                "the discriminator has won and the generator no longer keeps up: its loss is "
+                f"{means['d_loss'] / CHANCE_LOSS:.3g} times the loss at chance {over}"
             )
         return None
 
@@ -85,18 +85,19 @@ class Collapse:
 
 
 class Diversity:
-    """How much generated images of one class differ, relative to real ones.
+    """Computes how much generated images of a class differ from each other, relative to real images.
 
-    The figure is the mean distance between the features (at the matching stage) of two generated
-    images of a class, divided by that of two real ones; for old classes the old generator's images
-    stand for real ones, as in the training. Always the same classes and latents are compared,
-    half a batch of pairs, which have random numbers of their own.
+    The diversity is the mean distance between the features (at the matching stage) of two generated
+    images of a class, divided by that of two real images. For old classes the teacher's images take the
+    place of real images, as in the training. Every call compares the same classes and latents, which are
+    drawn from a generator of their own.
 
     Args:
-        teacher: the old generator; None on the first task.
-        features: of real images at the matching stage.
-        discriminator_input: features of generated samples, as the discriminator sees them.
-        pairs: number of pairs that are compared.
+        teacher: the previous task's generator; None on the first task.
+        features: computes the features of real images at the matching stage.
+        discriminator_input: computes the features of generated samples that the discriminator gets.
+        pairs: number of pairs to compare.
+        seed: of the classes and latents.
     """
 
     def __init__(
@@ -131,18 +132,18 @@ class Diversity:
                 noise = [noise[is_old] for noise in self.noise]
                 samples = teacher(self.z[is_old], self.labels[is_old], noise).float()
                 distances.append(_distances(*discriminator_input(samples, None).float().chunk(2)))
-        self.of_real = torch.cat(distances).mean()
+        self.real_distance = torch.cat(distances).mean()
 
     @torch.no_grad()
     def __call__(self, generator: Generator) -> Tensor:
         with self.autocast():
             samples = generator(self.z, self.labels, self.noise).float()
             features = self.discriminator_input(samples, None).float()
-        return _distances(*features.chunk(2)).mean() / self.of_real
+        return _distances(*features.chunk(2)).mean() / self.real_distance
 
     @staticmethod
     def _another(labels: Tensor, index: int, rng: torch.Generator) -> Tensor:
-        """Another image of the same class, where there is one."""
+        """Draw another image of the same class, or the image itself if it is the only one."""
         same = torch.nonzero(labels == labels[index]).squeeze(1)
         others = same[same != index]
         others = others if len(others) else same

@@ -1,4 +1,4 @@
-"""The generator's exponential moving average (EMA) of weights."""
+"""The exponential moving average (EMA) of the generator's weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 
 def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float) -> float:
-    """Share that the EMA keeps at a generator step (counted from 0).
+    """Return the decay factor of the EMA at a generator step (counted from 0).
 
-    The half-life, in images, grows linearly over ``rampup_steps`` (Karras et al., 2020, appendix B).
+    Args:
+        half_life: half-life of the EMA, in images.
+        rampup_steps: steps over which the half-life grows linearly to its full length (Karras et al., 2020,
+            appendix B).
     """
     images = half_life * min(1.0, step / rampup_steps)
     return float(0.5 ** (batch_size / max(images, 1e-8)))
@@ -19,13 +22,13 @@ def ema_decay(step: int, batch_size: int, half_life: float, rampup_steps: float)
 
 @torch.no_grad()
 def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], decay: float) -> None:
-    """average = decay * average + (1 - decay) * weights, over all parameters of two networks."""
+    """Set average = decay * average + (1 - decay) * weights, for all parameters of two networks."""
     torch._foreach_lerp_(list(average), list(weights), 1 - decay)
 
 
 @torch.no_grad()
 def relative_distance(average: nn.Module, module: nn.Module) -> Tensor:
-    """Norm of the difference of all parameters, relative to that of the module's."""
+    """Return the norm of the difference of all parameters, relative to the norm of the module's."""
     weights = [parameter.detach() for parameter in module.parameters()]
     between = torch._foreach_sub(list(average.parameters()), weights)
     differences, norms = (torch.stack(torch._foreach_norm(list(tensors))) for tensors in (between, weights))

@@ -1,4 +1,4 @@
-"""Match the mean features of each class (dos Santos et al., 2019, generative feature matching networks)."""
+"""Matching of each class's mean features (dos Santos et al., 2019, generative feature matching networks)."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from genifer.nn.generator import Generator
 from genifer.runtime import parallel
 
 PER_PASS = 250
-"""Samples per pass of the classifier when the means are computed."""
+"""Samples per forward pass of the classifier when the means of real images are computed."""
 
 OF_TEACHER = 100
-"""Samples per old class that the teacher generates for its mean."""
+"""Samples that the teacher generates per old class to compute its mean."""
 
 SMALLEST = 0.01
-"""Variance of a feature, relative to the mean over all features, below which it counts as this large."""
+"""Lower limit of a feature's variance, relative to the mean variance over all features."""
 
 MEMORY = 0.05
-"""Share of the running mean that one new sample of the class replaces."""
+"""Fraction of a class's running mean that one new sample replaces."""
 
 
 class FeatureMeans:
-    """The distance of each class's mean features, of generated samples, to that of real ones.
+    """Computes the distance between the mean features of generated and real samples of each class.
 
-    The means of generated samples are running ones, because a batch has few samples of a class. As in the
-    rest of the training, the teacher's samples stand for real ones of the old classes.
+    The means of generated samples are running means, because a batch holds few samples of each class. As in
+    the rest of the training, the teacher's samples take the place of real images of old classes.
 
     Args:
-        features: pooled features (n, dim) of images, which are at stage 0, or of features of a stage.
-        teacher: of the old classes; None on the first task.
-        rng: for the teacher's samples only.
+        features: computes the pooled features (n, dim) of images (stage 0) or of features of a stage.
+        teacher: the previous task's generator; None on the first task.
+        rng: random generator, used only for the teacher's samples.
     """
 
     def __init__(
@@ -67,14 +67,15 @@ class FeatureMeans:
         self.running = self.targets.clone()
 
     def distance(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the samples of the squared distance of their class's running mean to its target.
+        """Return the squared distance of each sample's class mean to its target, averaged over the samples.
 
-        Each feature is measured in standard deviations within classes, so 1 means as far off as single images
-        are. The gradient is that of the distance of the true mean, with the running one in its place.
+        Each feature is measured in standard deviations within classes, so a value of 1 means as far from the
+        target as a single real image is on average. The gradient is that of the distance of the batch's
+        means, evaluated at the running means.
 
         Args:
-            features: (n, dim), of generated samples; they enter the running means.
-            labels: (n,).
+            features: (n, dim): features of generated samples, which update the running means.
+            labels: (n,): the samples' classes.
         """
         features = features.float()
         with torch.no_grad():
@@ -85,10 +86,10 @@ class FeatureMeans:
             counts, sums = parallel.summed(counts), parallel.summed(sums)
             kept = (1 - MEMORY) ** counts[:, None]
             self.running.mul_(kept).add_((1 - kept) * sums / counts[:, None].clamp(min=1))
-            off = ((self.running - self.targets) * self.scale)[labels]
-            distance = off.square().mean()
-        pull = 2 * (off * (features * self.scale)).mean()
-        return distance + pull - pull.detach()
+            difference = ((self.running - self.targets) * self.scale)[labels]
+            distance = difference.square().mean()
+        surrogate = 2 * (difference * (features * self.scale)).mean()  # has the gradient, not the value
+        return distance + surrogate - surrogate.detach()
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"running": self.running.clone()}

@@ -1,14 +1,13 @@
-"""Training of the GAN: samples that induce in the classifier the features of real images.
+"""Training of the GAN: it learns samples that induce the features of real images in the classifier.
 
 On the first task (Thandiackal et al., 2024, section 3.2) the discriminator compares the features of generated
 images with those of the task's images, both taken from the frozen classifier at one stage. On a later task
-the teacher, the frozen generator of the task before, stands in for the images of the old classes: its
-samples are half of what counts as real, and for the same latent vectors the generator is held to the
-teacher's samples.
+the teacher, the previous task's frozen generator, replaces the images of the old classes: its samples are
+half of the real ones, and the generator learns to reproduce them from the same latent vectors.
 
-That is the indirect mode. In the direct mode the generator makes the features themselves.
+That is the indirect mode. In direct mode the generator produces the features themselves.
 
-This file reads in the order of execution: the two trainings, their loop, a batch, a step, its losses.
+This file is in the order of execution: the two trainings, their loop, a batch, a step, its losses.
 """
 
 from __future__ import annotations
@@ -163,17 +162,18 @@ def fit(training: GanTraining) -> None:
 
 @dataclass(frozen=True)
 class GanBatch:
-    """All that is drawn for one step; samples of old classes come first.
+    """Everything that is drawn for one step; samples of old classes come first.
 
     Attributes:
-        z, labels: of all generated samples: (n, latent_dim) and (n,).
-        images: real ones of the new classes, normalised; labels of the last part match them.
-        real_labels: labels of old classes (as requested) and of ``images``.
+        z: (n, latent_dim): latent vectors of the generated samples.
+        labels: (n,): classes requested from the generator.
+        images: normalised real images of the new classes, as many as the last part of ``real_labels``.
+        real_labels: (n,): labels of the teacher's samples (as requested) and of ``images``.
         teacher_noise, discriminator_noise, generator_noise: noise maps of the teacher and of the generator in
-            the discriminator's step, and of the generator's step; None where ``gan.share_generated`` takes
-            ``discriminator_noise`` for all.
-        augmentation: what augmentation does to the real and fake images of the discriminator's step (joined)
-            and to the images of the generator's step, unless that shares the former; None without
+            the discriminator's step, and of the generator in its own step; None if ``gan.share_generated``
+            uses ``discriminator_noise`` for all.
+        augmentation: augmentation of the real and fake images of the discriminator's step (joined), and of
+            the images of the generator's step (None if both steps share the samples); None without
             augmentation.
     """
 
@@ -188,13 +188,12 @@ class GanBatch:
 
 
 class Generated(NamedTuple):
-    """What the generator makes of a batch, with the graph to its weights.
+    """The generator's output for a batch, with the graph to its weights.
 
     Attributes:
-        samples: as they leave the generator.
-        features: what the discriminator sees of them.
-        targets: what the teacher makes of the same latents and noise, for the old classes; None where nothing
-            needs them.
+        samples: the generator's output.
+        features: the discriminator's input for these samples.
+        targets: the teacher's samples of the old classes from the same latents and noise; None if not needed.
     """
 
     samples: Tensor
@@ -203,11 +202,11 @@ class Generated(NamedTuple):
 
 
 class Distillation:
-    """The teacher, which the generator is held to.
+    """The distillation of the generator from the teacher.
 
     Attributes:
-        weight: of the distance between their samples of the same latents.
-        stage: of the classifier, at which it is measured.
+        weight: weight of the distance between their samples from the same latents.
+        stage: stage of the classifier at which the distance is measured.
     """
 
     def __init__(self, teacher: Generator, settings: TrainGanSettings, n_old: int, n_new: int) -> None:
@@ -221,14 +220,14 @@ class GanTraining:
     """The training of a GAN, step by step.
 
     Args:
-        task_settings: steps, and how the EMA follows them.
-        classifier: frozen; its features at the matching stage are all that the discriminator sees.
-        ada_probability: with which augmentation starts.
-        distillation: what the generator is held to; None on the first task.
+        task_settings: settings of the first or of later tasks: number of steps, ramp-up of the EMA.
+        classifier: the frozen classifier; the discriminator gets only its features at the matching stage.
+        ada_probability: initial probability of the augmentation.
+        distillation: distillation from the teacher; None on the first task.
 
     Attributes:
-        g_ema: the generator's exponential moving average, which is kept.
-        parts: what a resume file holds.
+        g_ema: the generator's exponential moving average, which goes into the checkpoint.
+        parts: the parts whose states a resume file holds, by name.
     """
 
     def __init__(
@@ -250,9 +249,9 @@ class GanTraining:
         self.discriminator = discriminator.to(job.device).to(memory_format=torch.channels_last).train()
         self.classifier = classifier.folded().to(memory_format=torch.channels_last)
         if job.precision == "bf16":
-            self.classifier.bfloat16()  # it never changes, so autocast need not convert it in every pass
+            self.classifier.bfloat16()  # frozen, so one conversion replaces autocast's in every pass
         self.g_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        # Collected once: walking through the modules takes longer than the average of a small network.
+        # Collected once: for a small network, walking through the modules takes longer than the EMA's update.
         self.weights, self.averages = list(self.generator.parameters()), list(self.g_ema.parameters())
         self.normalize = Normalization(data.mean, data.std).to(job.device)
         self.needs_targets = distillation is not None and (
@@ -268,7 +267,8 @@ class GanTraining:
         self.ada = AdaController(
             ada.target, ada.interval, ada.full_range_steps, ada.max_probability, ada_probability, job.device
         )
-        # A penalty every r1_interval steps is a step of its own (Karras et al., 2020, appendix B).
+        # Lazy regularisation: the penalty counts as an extra step every r1_interval steps, so learning rate
+        # and betas are rescaled (Karras et al., 2020, appendix B).
         lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_interval > 1 else 1.0
         self.r1_gamma = settings.r1_gamma * lazy
         self.generator_optimizer = eager(torch.optim.Adam)(
@@ -307,7 +307,7 @@ class GanTraining:
         self._generator_loss = job.compiled(self.generator_loss)
 
     def draw_batch(self) -> GanBatch:
-        """Draw half old and half new classes, or new ones only on the first task: this process's part."""
+        """Draw this process's part of a batch: half old and half new classes; on the first task, only new."""
         settings, generator, data, rng = self.settings, self.generator, self.data, self.rng
         device, size = data.labels.device, data.images.shape[-1]
         n, n_old, shared = settings.batch_size, self.n_old_samples, settings.share_generated
@@ -333,7 +333,7 @@ class GanTraining:
         return parallel.own(batch)
 
     def step(self, batch: GanBatch, step: int) -> dict[str, Tensor]:
-        """Take a step (counted from 0): the discriminator's, then the generator's and its EMA's."""
+        """Take a step (counted from 0): update the discriminator, then the generator and its EMA."""
         self.set_learning_rates(step)
         generated = self.share(batch)
         scalars = self.discriminator_step(batch, step, generated)
@@ -343,7 +343,7 @@ class GanTraining:
         return parallel.averaged(scalars)
 
     def set_learning_rates(self, step: int) -> None:
-        """Lower both learning rates linearly from ``gan.decay_start`` on."""
+        """Decrease both learning rates linearly from ``gan.decay_start`` on."""
         start = self.settings.decay_start
         if start < 1:
             left = 1 - step / self.task_settings.steps
@@ -351,13 +351,13 @@ class GanTraining:
                 optimizer.param_groups[0]["lr"] = rate * min(left / (1 - start), 1)
 
     def share(self, batch: GanBatch) -> Generated | None:
-        """Generate for both halves of a step, if ``gan.share_generated`` says so."""
+        """Generate samples for both halves of a step with ``gan.share_generated``; else return None."""
         return self._shared_pass(batch) if self._shared_pass is not None else None
 
     def discriminator_step(
         self, batch: GanBatch, step: int, generated: Generated | None = None
     ) -> dict[str, Tensor]:
-        """Learn to tell real features from generated ones, with R1 every ``r1_interval`` steps."""
+        """Update the discriminator to tell real features from generated ones, with R1 when it is due."""
         both = self._discriminator_inputs(batch, generated)
         if self.r1_gamma > 0 and step % self.settings.r1_interval == 0:
             loss, scalars = self.penalized_discriminator_loss(both, batch)
@@ -373,7 +373,7 @@ class GanTraining:
         return scalars
 
     def generator_step(self, batch: GanBatch, generated: Generated | None = None) -> dict[str, Tensor]:
-        """Learn to be taken for real, and to make what the teacher makes."""
+        """Update the generator to fool the discriminator and to reproduce the teacher's samples."""
         self.discriminator.requires_grad_(False)
         loss, scalars = self._generator_loss(batch, generated)
         self.generator_optimizer.zero_grad()
@@ -391,29 +391,29 @@ class GanTraining:
         update_average(self.averages, self.weights, decay)
 
     def shared_pass(self, batch: GanBatch) -> Generated:
-        """Generate with the discriminator's noise and augmentation, for both halves of a step."""
+        """Generate samples for both halves of a step, with the discriminator's noise and augmentation."""
         amounts = batch.augmentation and part_of(batch.augmentation[0], len(batch.labels), None)
         return self.generate(batch, batch.discriminator_noise, amounts)
 
     def generate(self, batch: GanBatch, noise: list[Tensor], amounts: Amounts | None) -> Generated:
-        """Generate samples, and what the discriminator sees of them; on later tasks the teacher's, too."""
+        """Generate samples and the discriminator's input; on later tasks also the teacher's samples."""
         with self.job.autocast():
             samples = self.generator(batch.z, batch.labels, noise)
             features = self.discriminator_input(samples.float(), amounts)
-            targets = self.teach(batch, noise) if self.needs_targets else None
+            targets = self.teacher_samples(batch, noise) if self.needs_targets else None
         return Generated(samples, features, targets)
 
     @torch.no_grad()
-    def teach(self, batch: GanBatch, noise: list[Tensor]) -> Tensor:
+    def teacher_samples(self, batch: GanBatch, noise: list[Tensor]) -> Tensor:
         """Generate the teacher's samples of the old classes."""
         assert self.distillation is not None
         n_old = len(batch.labels) - len(batch.images)
-        of_old = [maps[:n_old] for maps in noise]
-        return self.distillation.teacher(batch.z[:n_old], batch.labels[:n_old], of_old)
+        old_noise = [maps[:n_old] for maps in noise]
+        return self.distillation.teacher(batch.z[:n_old], batch.labels[:n_old], old_noise)
 
     @torch.no_grad()
     def discriminator_inputs(self, batch: GanBatch, generated: Generated | None) -> Tensor:
-        """What the discriminator sees of real samples, then of generated ones."""
+        """Return the discriminator's input for real samples, followed by that for generated samples."""
         n = len(batch.labels)
         amounts = batch.augmentation and batch.augmentation[0]
         with self.job.autocast():
@@ -421,15 +421,15 @@ class GanTraining:
             if generated is not None:
                 if generated.targets is not None:
                     real = torch.cat([generated.targets.float(), real])
-                of_real = self.discriminator_input(real, amounts and part_of(amounts, 0, n))
-                return torch.cat([of_real, generated.features])
+                real_features = self.discriminator_input(real, amounts and part_of(amounts, 0, n))
+                return torch.cat([real_features, generated.features])
             if batch.teacher_noise is not None:
-                real = torch.cat([self.teach(batch, batch.teacher_noise).float(), real])
+                real = torch.cat([self.teacher_samples(batch, batch.teacher_noise).float(), real])
             fake = self.generator(batch.z, batch.labels, batch.discriminator_noise)
             return self.discriminator_input(torch.cat([real, fake.float()]), amounts)
 
     def discriminator_loss(self, both: Tensor, batch: GanBatch) -> LossAndScalars:
-        """Loss of the discriminator on features of real samples and as many generated ones, joined."""
+        """Compute the discriminator's loss on features of n real and n generated samples, joined."""
         labels = torch.cat([batch.real_labels, batch.labels])
         with self.job.autocast():
             real_logits, fake_logits = self.discriminator(both, labels, parts=2).float().chunk(2)
@@ -437,8 +437,10 @@ class GanTraining:
         return loss, discriminator_scalars(loss, real_logits, fake_logits)
 
     def penalized_discriminator_loss(self, both: Tensor, batch: GanBatch) -> LossAndScalars:
-        """The same with R1, in float32 on the real samples. It needs double backward, so it is not
-        compiled."""
+        """Compute the discriminator's loss with R1, in float32 on the real samples.
+
+        R1 needs double backward, so this function is not compiled.
+        """
         real, fake = both.chunk(2)
         real = real.float().requires_grad_()
         with self.job.autocast():
@@ -449,7 +451,7 @@ class GanTraining:
         return loss + r1, discriminator_scalars(loss, real_logits, fake_logits) | {"r1": r1.detach()}
 
     def generator_loss(self, batch: GanBatch, generated: Generated | None) -> LossAndScalars:
-        """Loss of the generator, from the discriminator and on later tasks from the teacher."""
+        """Compute the generator's loss: the discriminator's verdict, and on later tasks the distillation."""
         if generated is None:
             assert batch.generator_noise is not None
             amounts = batch.augmentation and batch.augmentation[1]
@@ -459,24 +461,28 @@ class GanTraining:
         loss = generator_loss(fake_logits)
         scalars = {"g_loss": loss.detach()}
         if self.settings.guidance_weight > 0 or self.feature_means is not None:
-            of_classifier, more = self.classifier_loss(generated.features, batch.labels)
-            loss, scalars = loss + of_classifier, scalars | more
+            classifier_loss, more = self.classifier_loss(generated.features, batch.labels)
+            loss, scalars = loss + classifier_loss, scalars | more
         distillation, targets = self.distillation, generated.targets
         if distillation is None or targets is None or distillation.weight == 0:
             return loss, scalars
-        stage, of_generator = distillation.stage, self.generator.stage
+        stage, start = distillation.stage, self.generator.stage
         with self.job.autocast():
             with torch.no_grad():
-                old = self.classifier.features(targets, stage, start=of_generator)
-            new = self.classifier.features(generated.samples[: len(targets)], stage, start=of_generator)
+                old = self.classifier.features(targets, stage, start=start)
+            new = self.classifier.features(generated.samples[: len(targets)], stage, start=start)
         distance = generator_distillation(old, new, distillation.loss)
         return loss + distillation.weight * distance, scalars | {"g_distillation": distance.detach()}
 
     def classifier_loss(self, features: Tensor, labels: Tensor) -> LossAndScalars:
-        """What the frozen classifier makes of generated samples should fit the classes asked for.
+        """Compute the frozen classifier's losses on generated samples, given the requested classes.
 
-        Its cross-entropy is the auxiliary classifier's loss of Odena et al. (2017), from a classifier that
-        was trained on real images alone. It goes on from the features that the discriminator sees.
+        The cross-entropy is the auxiliary classifier's loss of Odena et al. (2017), but from a classifier
+        that was trained only on real images. Both losses start from the discriminator's input.
+
+        Args:
+            features: the discriminator's input for the generated samples.
+            labels: (n,): the requested classes.
         """
         settings = self.settings
         loss, scalars = torch.zeros((), device=labels.device), {}
@@ -494,28 +500,28 @@ class GanTraining:
         return loss, scalars
 
     def discriminator_input(self, samples: Tensor, amounts: Amounts | None) -> Tensor:
-        """What the discriminator sees of samples: their features at the matching stage.
+        """Return the discriminator's input for samples: their features at the matching stage.
 
-        Images are augmented first, if ``amounts`` are given. Generated features stay as they are.
+        Images are augmented first if ``amounts`` are given. Generated features are returned unchanged.
         """
         if self.generator.stage > 0:
             return samples
         return self.features(samples if amounts is None else self.augment(samples, amounts))
 
     def features(self, images: Tensor) -> Tensor:
-        """Features of images at the matching stage."""
+        """Return the features of images at the matching stage."""
         images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier.features(images, self.settings.matching_stage)
 
     def pooled(self, samples: Tensor, stage: int = 0) -> Tensor:
-        """Pooled features of images, or of features of a stage."""
+        """Return the pooled features of images (stage 0), or of features of a stage."""
         samples = samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
         with self.job.autocast():
             return self.classifier.features(samples, POOLED, start=stage).float()
 
 
 def discriminator_scalars(loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """The scalars to log of a discriminator's step; those of the logits are of all processes' samples."""
+    """Return the scalars to log for a discriminator's step, with the logits of all processes."""
     real_logits, fake_logits = (parallel.gathered(logits.detach()) for logits in (real_logits, fake_logits))
     return {
         "d_loss": loss.detach(),

@@ -1,4 +1,4 @@
-"""The context of a job that trains: its seed, its device, and what its resume state belongs to."""
+"""The context of a training: its seed, its device, and the inputs and settings of its resume state."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Job:
 
     Attributes:
         name: of the job; with ``seed`` and ``task`` it determines all random numbers.
-        output: folder for checkpoint, metrics, status, trackers' and resume files.
+        output: folder for the checkpoint, metrics, status, trackers' files and resume files.
         precision: fp32, tf32 or bf16.
-        block: of the settings that hold the batch size and the learning rate, for messages.
-        deterministic: whether to insist on algorithms that give the same bits every time.
+        block: block of settings that holds the batch size and the learning rate, for messages.
+        deterministic: whether to use only algorithms that give the same bits every time.
         compile: whether to compile the losses of a step.
         resume_every: minutes between resume files; 0 writes one after every step.
         data_on_device: whether to keep images in the device's memory (`load_task_data`).
-        collapse_limit: below it a GAN has collapsed; 0 never stops a training.
+        collapse_limit: value below which a GAN counts as collapsed; 0 never stops a training.
         trackers: names of the experiment trackers.
-        belongs_to: the settings, and the checksums of the inputs, that resume files belong to.
+        belongs_to: settings and checksums of the inputs, which must match those of a resume file.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Job:
         return f"{self.name}, task {self.task}, seed {self.seed}"
 
     def start(self) -> torch.Generator:
-        """Configure PyTorch and return the generator of all random numbers that the job draws."""
+        """Configure PyTorch and return the generator for all random numbers that the job draws."""
         configure(self.device, self.precision, self.deterministic)
         return seeded_generator(job_seed(self.seed, self.name, self.task), self.device)
 
@@ -89,9 +89,9 @@ class Job:
         """Return the loop of the training.
 
         Args:
-            parts: all that a step reads and changes: networks, optimizers, schedules, random generators,
-                positions in the data. They are what a resume file holds.
-            judge: looks at each step's scalars, beyond whether they are finite.
+            parts: everything that a step reads and changes: networks, optimizers, schedules, random
+                generators, positions in the data. A resume file holds their states.
+            judge: additional check of each step's scalars; the loop itself checks that they are finite.
         """
         return Loop(self, steps, parts, judge)
 
@@ -106,12 +106,13 @@ def job_of(
     output: Path,
     settings: str | None,
 ) -> Iterator[Job]:
-    """Give the context of a training, whose task is that of its images.
+    """Context manager: set up a training; its task is the latest of its data files.
 
     Args:
-        name: of the job.
-        checkpoints: that it reads, by what they are; None for those that are not given.
-        settings: that it depends on, as JSON; None takes them from ``run``.
+        name: name of the job.
+        data: prepared images that it reads.
+        checkpoints: checkpoints that it reads, by their role; None for those not given.
+        settings: the settings that it depends on, as JSON; None takes them from ``run``.
     """
     runtime, block = run.runtime, batch_block_of_job(name)
     task = max(load_description(path, "data set")["task"] for path in data)
@@ -155,11 +156,11 @@ def _precision(
     checkpoints: Mapping[str, Path | None],
     resume_files: ResumeFiles,
 ) -> Choice:
-    """The precision of a training; one that resumes keeps the precision that auto has chosen for it."""
+    """Return the precision of a training; one that resumes keeps what ``auto`` chose when it began."""
     runtime = run.runtime
     began_with = resume_files.precision() if runtime.precision == "auto" else None
     if began_with is not None:
-        return Choice(began_with, "the training began with it")
+        return Choice(began_with, "as before the interruption")
     given = checkpoints.get("classifier") or checkpoints.get("old classifier")
     if given is not None:
         sizes = ClassifierSizes.of_files(given, images)

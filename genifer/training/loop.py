@@ -1,4 +1,4 @@
-"""The loop of a training: the steps still to do, their scalars, and resume files between them."""
+"""The loop of a training: counts the remaining steps, records their scalars, writes resume files."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ log = logging.getLogger(__name__)
 METRICS_FILE = "metrics.csv"
 
 SAMPLE_GRIDS = 10
-"""How often a GAN's training shows a sample grid to the trackers."""
+"""Number of sample grids that a GAN's training sends to the trackers."""
 
 Judge = Callable[[int, Mapping[str, float]], str | None]
 """Takes a step (counted from 0) and its scalars; returns an error message if they show a failure."""
 
 
 class Loop:
-    """The steps that are still to do, the record of their scalars, and resume files between them.
+    """Counts the remaining steps, records their scalars, and writes resume files.
 
-    ``for step in loop`` counts from 0, or from where an interrupted training was; `record` takes each
-    step's scalars; `finish`, when the checkpoint is written, ends the training.
+    ``for step in loop`` counts from 0, or from where an interrupted training stopped; `record` takes each
+    step's scalars; call `finish` after writing the checkpoint.
 
-    A scalar or weight that is not finite, and what ``judge`` finds, end the training with a
-    `GeniferError`; a state with such weights is written to no file.
+    The training ends with a `GeniferError` if a scalar or weight is not finite or ``judge`` reports a
+    failure. A state with weights that are not finite is never written to a file.
     """
 
     def __init__(self, job: Job, count: int, parts: Mapping[str, Part], judge: Judge | None) -> None:
@@ -70,7 +70,7 @@ class Loop:
     def __enter__(self) -> Loop:
         if parallel.is_first():
             for path in self.job.output.glob(".*.safetensors"):
-                path.unlink()  # a checkpoint during whose writing the training was killed
+                path.unlink()  # half-written: the training was killed while it wrote its checkpoint
         found = self.files.read()
         self._require_same_step(0 if found is None else found[0])
         if found is not None:
@@ -112,13 +112,13 @@ class Loop:
             yield step
             self.done = step + 1
             self._save_or_stop(self.done, self.count, f"[{self.job.title}]")
-        self._sound_state()
+        self._checked_state()
 
     def preparation(self, count: int, parts: Mapping[str, Part]) -> Iterator[int]:
-        """Count the steps of what is computed before the first step of the training; resume among them.
+        """Count the steps of the preparation before the training's first step; an interrupted one resumes.
 
         Args:
-            parts: all that these steps change, besides the parts of the training.
+            parts: everything that these steps change, besides the parts of the training.
         """
         training, counter = self.parts, _Counter()
         self.parts = {**training, **{f"preparation: {name}": part for name, part in parts.items()}}
@@ -135,16 +135,16 @@ class Loop:
             self.parts, self._in_preparation = training, None
 
     def _require_same_step(self, done: int) -> None:
-        """Refuse that processes resume from different steps."""
+        """Raise an error if the processes of a training would resume from different steps."""
         most, least = parallel.largest(done, -done)
         if most != -least:
             raise GeniferError(
-                f"{self.files.folder}: the processes of the training (runtime.gpus_per_job) read different "
-                f"files here, of steps {-least:,} and {most:,}; run them where all see the same folder"
+                f"{self.files.folder}: the processes of the training (runtime.gpus_per_job) found different "
+                f"resume files here, of steps {-least:,} and {most:,}; run them where all see the same folder"
             )
 
     def _save_or_stop(self, done: int, count: int, title: str) -> None:
-        """After a step, write the state if it is due; end, if a process of the training was told to stop."""
+        """After a step, write the state if it is due, and stop if any process was asked to."""
         stop, due, *used = parallel.largest(
             self.stop.signal or 0, parallel.is_first() and self.clock.due(), *_used_by_each_process()
         )
@@ -157,47 +157,49 @@ class Loop:
             raise self.stop.interrupted(title, done)
 
     def record(self, step: int, scalars: Mapping[str, Tensor]) -> None:
-        """Take the scalars of a step (counted from 0)."""
+        """Record the scalars of a step (counted from 0)."""
         self.metrics.add(step, scalars)
         if self.metrics.due:
-            self._look()
+            self._check_scalars()
         else:
             self.progress.update(step + 1, None)
         self.status.update(step + 1)
 
     def sample_grid_due(self, step: int) -> bool:
-        """Whether trackers want a sample grid after a step (counted from 0)."""
-        often = max(1, self.count // SAMPLE_GRIDS)
-        return bool(self.trackers.active) and ((step + 1) % often == 0 or step + 1 == self.count)
+        """Return whether a sample grid is due after a step (counted from 0), for the trackers."""
+        interval = max(1, self.count // SAMPLE_GRIDS)
+        return bool(self.trackers.active) and ((step + 1) % interval == 0 or step + 1 == self.count)
 
     def sample_grid(self, step: int, name: str, image: Tensor) -> None:
-        """Show an image (channels, height, width), uint8, to the trackers."""
+        """Send an image (channels, height, width), uint8, to the trackers."""
         self.trackers.image(step + 1, name, image)
 
-    def _look(self) -> None:
-        """Fetch the scalars of the last steps and check them; complete rows go to the trackers."""
+    def _check_scalars(self) -> None:
+        """Fetch the scalars of the last steps and check them; send complete rows to the trackers."""
         for step, scalars in self.metrics.fetch():
             row = self.metrics.take(step, scalars)
-            odd = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
-            wrong = " and ".join(odd) or (self.judge(step, scalars) if self.judge is not None else None)
-            if wrong:
-                raise self._went_wrong(step + 1, wrong)
+            not_finite = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
+            failure = " and ".join(not_finite) or (
+                self.judge(step, scalars) if self.judge is not None else None
+            )
+            if failure:
+                raise self._failure(step + 1, failure)
             if row is not None:
                 self.trackers.scalars(step + 1, row)
                 self.status.row(row)
             self.progress.update(step + 1, row)
 
-    def _sound_state(self) -> dict[str, Any]:
-        """The state of all parts, if a training can resume from it."""
-        self._look()
+    def _checked_state(self) -> dict[str, Any]:
+        """Return the state of all parts; raise an error if it is not fit to resume from."""
+        self._check_scalars()
         state = state_of(self.parts)
-        odd = not_finite(state)
-        if odd is not None:
-            raise self._went_wrong(self.done, f"{odd} is not finite")
+        tensor = not_finite(state)
+        if tensor is not None:
+            raise self._failure(self.done, f"{tensor} is not finite")
         return state
 
     def _save(self) -> None:
-        state = self._sound_state()
+        state = self._checked_state()
         try:
             if parallel.is_first():
                 self.files.write(self.done, state)
@@ -207,13 +209,13 @@ class Loop:
             log.warning("[%s] continues without a resume file: %s", self.job.title, error)
         self.clock.reset()
 
-    def _went_wrong(self, step: int, what: str) -> GeniferError:
+    def _failure(self, step: int, what: str) -> GeniferError:
         block = self.job.block
         kept = self.files.newest()
         state = (
             f"{kept} holds the last good state, from which the same settings resume."
             if kept is not None
-            else "No state was kept: the same settings start over."
+            else "No resume state was written: the same settings start over."
         )
         if block == "gan":
             rates = "gan.generator_learning_rate and gan.discriminator_learning_rate, or raise gan.r1_gamma"
@@ -228,7 +230,7 @@ class Loop:
         )
 
     def finish(self) -> None:
-        """Write metrics.csv; delete the resume files."""
+        """Write metrics.csv and delete the resume files."""
         if parallel.is_first():
             about = {"job": self.job.name, "seed": self.job.seed, "task": self.job.task}
             self.metrics.write(self.job.output / METRICS_FILE, about)
@@ -237,7 +239,7 @@ class Loop:
 
 
 class _Counter:
-    """Steps of a preparation that are done, as a part of the resume state."""
+    """The number of steps of a preparation that are done, as a part of the resume state."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -250,7 +252,7 @@ class _Counter:
 
 
 def _used_by_each_process() -> list[int]:
-    """CPU time (ms) and peak memory (MiB) of this process, in its own places of a list that all have."""
+    """Return CPU time (ms) and peak memory (MiB) of this process, in lists by `parallel.in_own_place`."""
     if parallel.size() == 1:
         return []
     used = usage()
@@ -258,7 +260,7 @@ def _used_by_each_process() -> list[int]:
 
 
 def _used_by_others(used: Sequence[int]) -> Usage:
-    """What the processes but the first have used, of the lists of all of them."""
+    """Return the total usage of all processes except the first, from the lists of all processes."""
     n = len(used) // 2
     return Usage(cpu_seconds=sum(used[1:n]) / 1000, memory_mb=sum(used[n + 1 :]))
 

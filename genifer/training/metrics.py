@@ -1,4 +1,4 @@
-"""The scalars of a training: fetched from the device in groups, averaged into the rows of metrics.csv."""
+"""The scalars of a training: fetched from the device in groups and averaged into rows of metrics.csv."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from genifer.runtime.csv_files import write_csv
 
 ROWS = 200
-"""Approximate number of rows of metrics.csv; each holds means over the steps since the previous row."""
+"""Approximate number of rows of metrics.csv; each row holds means over the steps since the previous one."""
 
 FETCHED_TOGETHER = 20
-"""Steps whose scalars are fetched together, so that no step waits for the device."""
+"""Number of steps whose scalars are fetched together, because each fetch waits for the device."""
 
 SHOWN = 5
-"""Number of last steps that a message shows."""
+"""Number of last steps that an error message shows."""
 
 
 class Metrics:
-    """Scalars of steps (counted from 0): waiting on the device, then averaged into rows."""
+    """The scalars of steps (counted from 0): kept on the device, then fetched and averaged into rows."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -39,11 +39,11 @@ class Metrics:
 
     @property
     def due(self) -> bool:
-        """Whether to fetch: enough steps wait, or a row is complete."""
+        """Whether to fetch: the waiting steps are enough, or complete a row."""
         return len(self.waiting) >= FETCHED_TOGETHER or self._ends_row(self.waiting[-1][0])
 
     def fetch(self) -> list[tuple[int, dict[str, float]]]:
-        """The scalars of the steps that waited; the only wait for the device."""
+        """Return the scalars of the waiting steps. This is the only place that waits for the device."""
         tensors = [value.float() for _, scalars in self.waiting for value in scalars.values()]
         values = iter(torch.stack(tensors).tolist() if tensors else [])
         fetched = [(step, {name: next(values) for name in scalars}) for step, scalars in self.waiting]
@@ -51,7 +51,7 @@ class Metrics:
         return fetched
 
     def take(self, step: int, scalars: Mapping[str, float]) -> dict[str, float] | None:
-        """Enter a fetched step's scalars; returns the row that it completes."""
+        """Add a fetched step's scalars; return the row that they complete, if any."""
         self.last.append((step, dict(scalars)))
         for name, value in scalars.items():
             self.of_row.setdefault(name, []).append(value)
@@ -66,7 +66,7 @@ class Metrics:
         return (step + 1) % self.steps_per_row == 0 or step + 1 == self.count
 
     def last_steps(self) -> str:
-        """The scalars of the last steps, one line per step."""
+        """Return the scalars of the last steps as text, one line per step."""
         lines = []
         for step, scalars in self.last:
             values = ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())

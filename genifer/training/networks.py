@@ -17,7 +17,7 @@ from genifer.training.pretrained import take_stages
 def new_classifier(
     network: ClassifierSettings, channels: int, n_classes: int, device: torch.device
 ) -> Classifier:
-    """Make a classifier of images with these channels, with pretrained stages if the settings name some."""
+    """Build a classifier for images with this number of channels, pretrained as the settings say."""
     classifier = Classifier(
         network.architecture, network.width, channels, n_classes, network.head_bias, network.stem
     )
@@ -34,7 +34,7 @@ def new_gan(
     n_classes: int,
     images: Tensor | PreparedImages,
 ) -> tuple[Generator, Discriminator]:
-    """Make generator and discriminator for a classifier and images (n, channels, size, size) like these."""
+    """Build a generator and a discriminator that fit a classifier and images (n, channels, size, size)."""
     image_channels, size = images.shape[1], images.shape[-1]
     stage, matching_stage = settings.generated_stage, settings.matching_stage
     generator = Generator(

@@ -24,7 +24,7 @@ Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter], steps: int
 ) -> tuple[torch.optim.Optimizer, Schedule]:
-    """Make an optimizer of the parameters that are not frozen, and the schedule of its learning rate."""
+    """Build an optimizer for the parameters that are not frozen, and its learning-rate schedule."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     optimizer: torch.optim.Optimizer
     match settings.name:
@@ -57,9 +57,10 @@ def make_optimizer(
 
 
 def eager(kind: type[Kind]) -> type[Kind]:
-    """Return a kind of optimizer without the guards against being compiled, which would import torch._dynamo.
+    """Return a subclass of an optimizer whose methods lack PyTorch's guards against compilation.
 
-    That takes more than a second of a training's start; optimizers are never compiled here.
+    The guards import torch._dynamo, which delays a training's start by more than a second, and optimizers
+    are never compiled here.
     """
     guarded = ("add_param_group", "zero_grad", "step", "state_dict", "load_state_dict")
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in guarded}
@@ -68,10 +69,10 @@ def eager(kind: type[Kind]) -> type[Kind]:
 
 
 class Schedule:
-    """Lowers the learning rate; `step` is called after every step of the optimizer.
+    """The learning-rate schedule; call `step` after every step of the optimizer.
 
-    Milestones are counted in steps; the other schedules move at the end of an epoch, one of
-    the equal parts that the settings divide the steps into.
+    Milestones are counted in steps; the other schedules change the rate at the end of an epoch, one of
+    ``epochs`` equal parts of the steps.
     """
 
     def __init__(self, settings: OptimizerSettings, optimizer: torch.optim.Optimizer, steps: int) -> None:
@@ -115,7 +116,7 @@ class Schedule:
         return {name: scheduler for name, scheduler in named.items() if scheduler is not None}
 
     def step(self, loss: Tensor) -> None:
-        """Count a step; the plateau schedule watches the mean of ``loss`` over an epoch."""
+        """Count a step; the plateau schedule monitors the mean of ``loss`` over an epoch."""
         self.done += 1
         if self.every_step is not None:
             self.every_step.step()
@@ -125,7 +126,7 @@ class Schedule:
         while self.epoch_ends and self.epoch_ends[0] <= self.done:
             self.epoch_ends.pop(0)
             if self.plateau is not None:
-                # Those that a resume file held are on the CPU.
+                # Losses restored from a resume file are on the CPU.
                 losses = [each.to(loss.device) for each in self.losses]
                 self.plateau.step(float(torch.stack(losses).mean()))
             elif self.every_epoch is not None:

@@ -1,7 +1,7 @@
 """The choice behind ``runtime.precision: auto``: on a CPU, a short timing of the run's own classifier.
 
-Processor flags do not tell whether bfloat16 pays: with the same instructions it is nearly twice as fast as
-float32 on one processor and slower on another.
+Processor flags do not show whether bfloat16 is faster: with the same instructions it is nearly twice as fast
+as float32 on one processor, and slower on another.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 CANDIDATES = ("fp32", "bf16")
 
 MARGIN = 1.1
-"""bf16 rounds more, so it has to be this many times as fast as fp32."""
+"""Minimum speed-up over fp32 for which bf16 is chosen, because bf16 is less accurate."""
 
 BATCH_SIZE = 8
 TIMED_SECONDS = 0.5
 MOST_ROUNDS = 10
-"""After one round to warm up, rounds are repeated until they have taken `TIMED_SECONDS`, or this often."""
+"""Maximum number of rounds; after a warm-up round, rounds are repeated for `TIMED_SECONDS`."""
 
 SECONDS_TO_WAIT = 60
-"""For another job that is timing the same."""
+"""Maximum time to wait for another job that is timing."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ClassifierSizes:
 
     @classmethod
     def of_files(cls, classifier: Path, images: Path) -> ClassifierSizes:
-        """Read them from a checkpoint and prepared images."""
+        """Read the sizes from a checkpoint and from prepared images."""
         network = load_description(classifier, "classifier")["network"]
         _, channels, size, _ = load_shape(images, "data set", "images")
         stem = network.get("stem", SMALL)
@@ -77,14 +77,14 @@ def choose_precision(
 ) -> Choice:
     """Choose the precision of a training.
 
-    Args:
-        setting: ``runtime.precision``. auto is tf32 on a GPU. On a CPU it is bf16 if forward and backward
-            passes of the classifier are `MARGIN` times as fast in it as in fp32, and fp32 otherwise.
-        deterministic: whether the same bits are asked for, which a timing cannot promise: auto is then fp32
-            on a CPU.
+    The timing takes a second. The user's cache folder keeps it for this processor, number of threads, version
+    of PyTorch and sizes.
 
-    The timing takes a second. It is kept in the user's cache folder for this processor, number of threads,
-    PyTorch and sizes.
+    Args:
+        setting: ``runtime.precision``. auto means tf32 on a GPU. On a CPU it means bf16 if forward and
+            backward passes of the classifier are `MARGIN` times as fast as in fp32, otherwise fp32.
+        deterministic: ``runtime.deterministic``. On a CPU, auto then means fp32, because a timing may choose
+            differently next time.
     """
     if setting != "auto":
         return Choice(setting, f"runtime.precision: {setting}")
@@ -102,21 +102,21 @@ def choose_precision(
 
 
 def cache_file() -> Path:
-    """The file that keeps timings: ``precision.json`` in the user's cache folder."""
+    """Return the path of the cached timings: ``precision.json`` in the user's cache folder."""
     from platformdirs import user_cache_path
 
     return user_cache_path("genifer", appauthor=False) / "precision.json"
 
 
 def _seconds(sizes: ClassifierSizes) -> tuple[dict[str, float], str]:
-    """Seconds of a pass in each precision, from the cache or timed now, and which of the two."""
+    """Return the seconds per pass in each precision, and whether they are cached or were timed now."""
     from filelock import FileLock, Timeout
 
     path = cache_file()
     key = f"{cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {sizes}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Jobs that start together do not time at once: they would slow each other down.
+        # Jobs that start together time one after another, because they would slow each other down.
         with FileLock(path.with_suffix(".lock"), timeout=SECONDS_TO_WAIT):
             known = _read(path)
             if key in known:
@@ -126,11 +126,11 @@ def _seconds(sizes: ClassifierSizes) -> tuple[dict[str, float], str]:
                 temporary.write_text(json.dumps(known | {key: timed}, indent=1) + "\n", encoding="utf-8")
             return timed, "timed now"
     except (OSError, Timeout, GeniferError) as error:
-        return time_passes(sizes), f"timed now and not kept: {error}"
+        return time_passes(sizes), f"timed now, not cached: {error}"
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """The timings in a file; none if it cannot be read. Entries without all figures are left out."""
+    """Read the timings in a file, without incomplete entries; none if the file cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
 
 
 def time_passes(sizes: ClassifierSizes) -> dict[str, float]:
-    """Time a forward and a backward pass in each precision, in turns; the fastest of each, in seconds."""
+    """Time forward plus backward passes, alternating between precisions; return each minimum in seconds."""
     device = torch.device("cpu")
     with torch.random.fork_rng(devices=[]):
         classifier = Classifier(

@@ -1,4 +1,4 @@
-"""Pretrained weights, from which a new classifier takes its first stages."""
+"""Pretrained weights for the first stages of a new classifier."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from genifer.training.checkpoints import load_classifier
 CPU = torch.device("cpu")
 
 STAGES, COUNTER = "stages.", "num_batches_tracked"
-"""In names of weights; counters change nothing, and old files have none."""
+"""Parts of the names of weights. Counters of batches do not affect results, and old files have none."""
 
 
 def with_weights_file(network: ClassifierSettings, weights: Path | None) -> ClassifierSettings:
-    """The settings with a file in place of ``pretrained: imagenet``.
+    """Return the settings with a file in place of ``pretrained: imagenet``.
 
     Args:
-        weights: the file that the workflow gives; None takes the one that the settings name.
+        weights: the file that the workflow passes; None uses the one named in the settings.
 
     Raises:
-        GeniferError: neither names a file.
+        GeniferError: the settings say ``imagenet``, and no file is given.
     """
     if network.pretrained is None:
         return network
@@ -42,21 +42,22 @@ def with_weights_file(network: ClassifierSettings, weights: Path | None) -> Clas
     if network.pretrained == IMAGENET_WEIGHTS:
         raise GeniferError(
             f"classifier.pretrained: {IMAGENET_WEIGHTS} needs a file of weights: run `genifer "
-            f"download-weights {network.architecture} --output FILE` and give --pretrained FILE, or set "
+            f"download-weights {network.architecture} --output FILE` and add --pretrained FILE, or set "
             "classifier.pretrained to the path of the file"
         )
     return network
 
 
 def take_stages(classifier: Classifier, path: Path, count: int) -> None:
-    """Take the first stages of a trained network: 1 is the stem, 2 to 5 the groups.
+    """Load the weights of the first stages from a trained network.
 
     Args:
-        path: checkpoint of a classifier, or torchvision's weights of the same architecture. From the latter
-            a small stem takes nothing.
+        path: checkpoint of a classifier, or torchvision's weights of the same architecture. The latter leave
+            a small stem as it is.
+        count: number of stages: 1 is the stem, 2 to 5 add the groups.
 
     Raises:
-        GeniferError: the file cannot be read, or is that of another network.
+        GeniferError: the file cannot be read, or its network does not fit.
     """
     if has_description(path):
         _take_from_classifier(classifier, path, count)
@@ -85,7 +86,7 @@ def _take_from_torchvision(classifier: Classifier, path: Path, count: int) -> No
         )
     )
     first = 1 if classifier.stem == SMALL else 0
-    # All names are compared, because resnet34 has all those of resnet18.
+    # Compare all names, not only those needed: resnet34 has every weight of resnet18, and more.
     odd = set(own) ^ set(given)
     odd |= {
         name
@@ -95,8 +96,8 @@ def _take_from_torchvision(classifier: Classifier, path: Path, count: int) -> No
     if odd:
         raise GeniferError(
             f"classifier.pretrained: {path} does not hold torchvision's weights of classifier.architecture: "
-            f"{classifier.description['architecture']} (they differ in {min(odd)}, as it is called here); "
-            f"give a file of that architecture, with classifier.width: {WIDTH} and data.channels: {CHANNELS}"
+            f"{classifier.description['architecture']} (the weight called {min(odd)} here differs); give a "
+            f"file of that architecture, with classifier.width: {WIDTH} and data.channels: {CHANNELS}"
         )
     taken = {name: tensor for name, tensor in given.items() if first <= _stage(name) < count}
     classifier.load_state_dict(taken, strict=False)
@@ -107,13 +108,13 @@ def _stage(name: str) -> int:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file; no code in it is run."""
+    """Read the tensors in a file, without running code from it."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content: Any = torch.load(path, map_location=CPU, weights_only=True)
         if not isinstance(content, Mapping) or not all(torch.is_tensor(value) for value in content.values()):
-            raise ValueError("it holds something else than tensors by their names")
+            raise ValueError("it is not a mapping from names to tensors")
         return {str(name): tensor for name, tensor in content.items()}
     except FileNotFoundError:
         raise GeniferError(

@@ -1,4 +1,4 @@
-"""Replay: samples of old classes, made by a generator."""
+"""Replay: a generator's samples of old classes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from genifer.nn.generator import Generator
 def generate_replay(
     generator: Generator, z: Tensor, labels: Tensor, noise: Sequence[Tensor], normalize: Normalization
 ) -> Tensor:
-    """Generate images of the labels, clamped to valid pixels; in the direct mode features.
+    """Generate images of the requested classes, clamped to valid pixel values; in direct mode, features.
 
     Args:
-        z, labels: (n, latent_dim) and (n,).
-        noise: maps for the generator's convolutions, as `Generator.draw_noise` makes them.
+        z: (n, latent_dim): latent vectors.
+        labels: (n,): requested classes.
+        noise: noise maps for the generator's convolutions, from `Generator.draw_noise`.
 
     Returns:
-        (n, channels, size, size), normalised; pooled features are (n, channels).
+        Normalised images (n, channels, size, size), features of that form, or pooled features (n, channels).
     """
     samples = generator(z, labels, noise).float()
     return normalize.clamp(samples) if generator.stage == 0 else samples

@@ -1,7 +1,7 @@
 """Resume files: the whole state of a training, from which it continues after an interruption.
 
-A training writes its state every few minutes and when it is told to stop. Run again with the same
-settings and inputs, it resumes from the newest readable file, and ends with the same bits.
+A training writes its state every few minutes, and when a signal stops it. Run again with the same settings
+and inputs, it resumes from the newest readable file, and gives bitwise the same results.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 RESUME_FOLDER = "resume"
 
 KEPT = 2
-"""Files: if the newest does not read, there is the one before."""
+"""Number of resume files to keep; if the newest cannot be read, the previous one is used."""
 
 
 class Stateful(Protocol):
-    """A part of a training with a state, such as a module or an optimiser."""
+    """A part of a training with a state, such as a module or an optimizer."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -49,7 +49,7 @@ Part = Stateful | torch.Generator
 
 
 def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
-    """The states of all parts of a training, and of the global random generators."""
+    """Return the states of all parts of a training, and of the global random generators."""
     states: dict[str, Any] = {
         name: part.get_state() if isinstance(part, torch.Generator) else dict(part.state_dict())
         for name, part in parts.items()
@@ -58,7 +58,11 @@ def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
 
 
 def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any], folder: Path) -> None:
-    """Give the parts of a training the states that were read from its ``folder``."""
+    """Restore the parts of a training from states that were read from ``folder``.
+
+    Raises:
+        GeniferError: the states do not fit the parts.
+    """
     try:
         for name, part in parts.items():
             if isinstance(part, torch.Generator):
@@ -68,21 +72,21 @@ def restore_state(parts: Mapping[str, Part], states: Mapping[str, Any], folder: 
         _set_random_state(states["random"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise GeniferError(
-            f"{folder}: its files are of another version of genifer or PyTorch ({error}); delete "
-            "this folder to begin the training anew"
+            f"{folder}: its files were written by another version of genifer or PyTorch ({error}); delete "
+            "this folder to start the training over"
         ) from error
 
 
 def not_finite(state: Any, name: str = "") -> str | None:
-    """Name of a tensor that holds infinities or no numbers, if there is one."""
+    """Return the name of a tensor with infinite or NaN entries, or None if there is none."""
     by_device: dict[torch.device, dict[str, torch.Tensor]] = {}
     for key, tensor in _float_tensors(state, name):  # RAdam counts its steps on the CPU
         by_device.setdefault(tensor.device, {})[key] = tensor
     for tensors in by_device.values():
         finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
-        odd = next((key for key, sound in zip(tensors, finite, strict=True) if not sound), None)
-        if odd is not None:
-            return odd
+        found = next((key for key, is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
+        if found is not None:
+            return found
     return None
 
 
@@ -111,7 +115,7 @@ def _random_state() -> dict[str, Any]:
 def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
-        # An older file may hold those of other GPUs, too; its training computed on the first.
+        # An older file may hold states of other GPUs too, but its training used only the first.
         torch.cuda.set_rng_state(state["cuda"][0])
     random.setstate(state["python"])
     name, keys, *position = state["numpy"]
@@ -122,9 +126,8 @@ class ResumeFiles:
     """The resume files of one training.
 
     Args:
-        folder: their own; deleted when the training succeeds.
-        belongs_to: the settings and the checksums of the inputs that the state is of. A file that
-            belongs to others is not used.
+        folder: folder for these files alone; deleted when the training succeeds.
+        belongs_to: settings and checksums of the inputs. A file with other values is not used.
         of_precision: precision of the training, which is written into the files.
     """
 
@@ -147,7 +150,7 @@ class ResumeFiles:
             path.unlink()
 
     def read(self) -> tuple[int, dict[str, Any]] | None:
-        """Steps done and the state after them, of the newest file that reads and belongs here."""
+        """Return the number of steps done and the state after them, from the newest usable file."""
         for path in self._newest_first():
             try:
                 checksum, content = path.read_bytes().split(b"\n", 1)
@@ -158,14 +161,14 @@ class ResumeFiles:
                 if header["belongs_to"] != self.belongs_to:
                     log.info("%s: not used, it belongs to %s", path, self._others(header["belongs_to"]))
                     continue
-                # Generators' states have to stay on the CPU; parts move what they load to their device.
+                # States of random generators must stay on the CPU; the parts move the rest to their device.
                 return header["step"], torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
                 log.info("%s: not used, it cannot be read (%s)", path, error)
         return None
 
     def precision(self) -> str | None:
-        """The precision of the training that resumes from here; None if there is nothing to resume from."""
+        """Return the precision with which the training began; None if there is no file to resume from."""
         for path in self._newest_first():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
                 file.readline()  # the checksum
@@ -192,11 +195,11 @@ class ResumeFiles:
 
 
 class Stop:
-    """Whether the training was told to stop, by a signal.
+    """Records whether a signal asked the training to stop.
 
     Args:
-        obeys_second: whether a second one is not noted but obeyed. One of several processes may get the same
-            signal twice: from a scheduler, and from the process that has started it.
+        obeys_second: whether a second signal ends the process at once. False for several processes: each may
+            get the same signal twice, from a scheduler and from the process that started it.
     """
 
     def __init__(self, obeys_second: bool = True) -> None:
@@ -205,7 +208,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note the signals instead of dying of them."""
+        """Context manager: record stop signals instead of ending at once."""
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
@@ -226,7 +229,7 @@ class Stop:
 
 
 class Clock:
-    """When the next resume file is due."""
+    """Tells when the next resume file is due."""
 
     def __init__(self, minutes: float) -> None:
         self.seconds = 60 * minutes
@@ -240,7 +243,11 @@ class Clock:
 
 
 def checksums(paths: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, in hexadecimal."""
+    """Return the SHA-256 of each file, in hexadecimal.
+
+    Raises:
+        GeniferError: a file cannot be read.
+    """
     result = {}
     for name, path in paths.items():
         try:
@@ -248,6 +255,6 @@ def checksums(paths: Mapping[str, Path]) -> dict[str, str]:
                 result[name] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise GeniferError(
-                f"{path}: cannot be read ({error.strerror}); run the job that makes it (snakemake does)"
+                f"{path}: cannot be read ({error.strerror}); run the job that writes it (snakemake does)"
             ) from error
     return result

@@ -1,4 +1,4 @@
-"""A grid of samples of a generator while it trains, one column per class."""
+"""A sample grid of a generator during its training, with one column per class."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from genifer.training.replay import generate_replay
 ROWS = 4
 MOST_CLASSES = 50
 GAP = 1
-"""White pixels between samples."""
+"""Number of white pixels between samples."""
 
 
 class SampleGrid:
-    """The same latent vectors and noise every time, drawn from random numbers of their own.
+    """Generates sample grids from the same latent vectors and noise every time.
 
     Args:
-        n_classes: that the generator learns; only the last `MOST_CLASSES` are shown.
+        n_classes: number of classes that the generator learns; only the last `MOST_CLASSES` are shown.
+        seed: of the latent vectors and noise.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class SampleGrid:
         self.noise = generator.draw_noise(len(self.labels), rng)
 
     def __call__(self, generator: Generator) -> Tensor:
-        """(channels, height, width), uint8, on the CPU."""
+        """Return a sample grid (channels, height, width), uint8, on the CPU."""
         images = self.normalize.to_pixels(
             generate_replay(generator, self.z, self.labels, self.noise, self.normalize)
         )
-        # torchvision's make_grid would do, but its import takes as long as a hundred steps of a small GAN.
+        # Not torchvision's make_grid: its import takes as long as a hundred steps of a small GAN.
         framed = F.pad(images.cpu(), (0, GAP, 0, GAP), value=255)
         rows = framed.unflatten(0, (ROWS, -1)).permute(2, 0, 3, 1, 4)
         return rows.flatten(3).flatten(1, 2)[:, :-GAP, :-GAP]

@@ -23,7 +23,7 @@ def use_checkpoint(
     """Copy a checkpoint, either of a classifier or of a GAN, if it fits the run.
 
     Raises:
-        GeniferError: it does not fit, or neither or both are given.
+        GeniferError: the checkpoint does not fit, or neither or both are given.
     """
     if (classifier is None) == (gan is None):
         raise GeniferError("give one of --classifier and --gan")
@@ -41,16 +41,16 @@ def use_classifier(start: StartSettings, checkpoint: Path, data_path: Path, outp
     channels = trained.network.description["in_channels"]
     if channels != data.images.shape[1]:
         raise GeniferError(
-            f"start.classifier: {checkpoint} takes images of {channels} channels, the data have "
-            f"{data.images.shape[1]}; set data.channels: {channels}"
+            f"start.classifier: {checkpoint} expects images with data.channels: {channels}, but the data "
+            f"have {data.images.shape[1]}; set data.channels: {channels}"
         )
     for name in ("mean", "std"):
         theirs = getattr(trained.normalization, name).flatten()
         if not torch.allclose(theirs, torch.tensor(getattr(data, name))):
             values = [round(float(value), 6) for value in theirs]
             raise GeniferError(
-                f"start.classifier: {checkpoint} was trained on images normalised with data.{name}: "
-                f"{values}, the data with {list(getattr(data, name))}; set data.{name} to the former"
+                f"start.classifier: {checkpoint} was trained with data.{name}: {values}, but the run has "
+                f"{list(getattr(data, name))}; set data.{name}: {values}"
             )
     _copy(checkpoint, output)
 
@@ -66,14 +66,15 @@ def use_gan(
     description = gan.generator.description
     if description["n_classes"] != data.n_classes:
         raise GeniferError(
-            f"start.gan: {checkpoint} was made for {description['n_classes']} classes in all, the run has "
-            f"{data.n_classes}; change scenario.tasks, or train a GAN: start.gan: null"
+            f"start.gan: {checkpoint} was made for {description['n_classes']} classes in total, but the run "
+            f"has {data.n_classes}; change scenario.tasks, or set start.gan: null to train a GAN"
         )
     made = (description["out_channels"], description["side"])
     if gan.generator.stage == 0 and made != (data.images.shape[1], data.images.shape[-1]):
         raise GeniferError(
-            f"start.gan: {checkpoint} makes images of {made[0]} channels and {made[1]} pixels, the data have "
-            f"{data.images.shape[1]} and {data.images.shape[-1]}; set data.channels and data.image_size"
+            f"start.gan: {checkpoint} generates images of {made[0]} channels and {made[1]} pixels, but the "
+            f"data have {data.images.shape[1]} and {data.images.shape[-1]}; set data.channels: {made[0]} and "
+            f"data.image_size: {made[1]}"
         )
     _copy(checkpoint, output)
 

@@ -1,4 +1,4 @@
-"""Untrained networks and random images at the sizes of a run: to time a step, and to weigh."""
+"""Untrained networks and random images in the sizes of a run, to measure the time and memory of a step."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def sizes_of(settings: RunSettings) -> ClassifierSizes:
 def untrained_classifier(
     settings: RunSettings, device: torch.device, n_classes: int | None = None
 ) -> Classifier:
-    """Make an untrained classifier, of all classes unless their number is given."""
+    """Build an untrained classifier; by default for all classes of the run."""
     network = settings.classifier.model_copy(update={"pretrained": None})
     return new_classifier(network, settings.data.channels, n_classes or sum(settings.scenario.tasks), device)
 
 
 def untrained_gan(settings: RunSettings, job: Job) -> GanTraining:
-    """Make the training of a new GAN at a job's task, on random images, with a new teacher on later tasks."""
+    """Set up a new GAN's training on a job's task, with random images and, on later tasks, a new teacher."""
     rng = job.start()
     data = random_data(settings, job.task, job.device)
     classifier = untrained_classifier(settings, job.device, data.n_old + data.n_new)
@@ -53,7 +53,7 @@ def untrained_gan(settings: RunSettings, job: Job) -> GanTraining:
 
 
 def untrained_task(settings: RunSettings, method: type[Method], job: Job) -> ClassifierTraining:
-    """Make the training of a job's task by a method, on random images, with untrained networks."""
+    """Set up a method's training on a job's task, with random images and untrained networks."""
     block = settings.of_method(method)
     rng = job.start()
     data = random_data(settings, job.task, job.device)
@@ -79,7 +79,7 @@ def untrained_task(settings: RunSettings, method: type[Method], job: Job) -> Cla
 
 
 def _first_memory(settings: RunSettings, method: type[Method], job: Job) -> dict[str, Tensor]:
-    """The memory that a method leaves of the first task."""
+    """Return the memory that a method builds of the first task."""
     data = random_data(settings, 0, job.device)
     learner = method(settings.of_method(method), untrained_classifier(settings, job.device, data.n_new), {})
     begin(learner, job, data, job.start())
@@ -88,7 +88,7 @@ def _first_memory(settings: RunSettings, method: type[Method], job: Job) -> dict
 
 
 def untrained_first_task(settings: RunSettings, job: Job) -> ClassifierTraining:
-    """Make the training of the first task, on random images."""
+    """Set up the first task's training, with random images."""
     rng = job.start()
     data = random_data(settings, job.task, job.device)
     classifier = untrained_classifier(settings, job.device, data.n_old + data.n_new)
@@ -101,14 +101,14 @@ def _started(
 ) -> ClassifierTraining:
     begin(learner, job, data, rng)
     training = ClassifierTraining(learner, max(steps, 1))
-    # What is prepared takes as long as a training, but the time of a step does not depend on its quality.
+    # The preparation can take as long as a training, but the time of a step does not depend on its quality.
     learner.preparation = lambda count, _: range(min(count, 2))
     learner.prepared = learner.prepare()
     return training
 
 
 def random_data(settings: RunSettings, task: int, device: torch.device) -> TaskData:
-    """Random images of a task, as many as ten batches of the GAN have."""
+    """Return random images of a task, as many as in ten batches of the GAN."""
     tasks, data = tuple(settings.scenario.tasks), settings.data
     n, first = 10 * settings.gan.batch_size, sum(tasks[:task])
     rng = torch.Generator().manual_seed(0)

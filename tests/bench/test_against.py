@@ -58,7 +58,7 @@ def test_each_checkout_gets_its_run_file(genifer: Genifer, options: list[str | P
 
 @pytest.mark.parametrize(
     ("main", "words"),
-    [(None, "is no checkout of genifer"), ("print('{\"figures\": []}')", "no benchmark of the same name")],
+    [(None, "is not a checkout of genifer"), ("print('{\"figures\": []}')", "no benchmark of the same name")],
 )
 def test_nothing_to_compare_with(
     genifer: Genifer, options: list[str | Path], tmp_path: Path, main: str | None, words: str

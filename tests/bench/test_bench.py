@@ -91,7 +91,7 @@ def test_data_sets_without_an_archive_to_make_up(genifer: Genifer, tmp_path: Pat
     run_file = write_run_file(tmp_path, plugins=["birds.py"], data={"dataset": "birds"})
     done = genifer("bench", "data", "--config", run_file, "--device", "cpu", "--repeats", "1")
     assert done.returncode == 1
-    assert "data.dataset: birds was not downloaded yet" in done.stderr
+    assert "data.dataset: birds has not been downloaded yet" in done.stderr
     assert "--output results/downloads/birds/birds.npz" in done.stderr
     archive = tmp_path / "results" / "downloads" / "birds" / "birds.npz"
     archive.parent.mkdir(parents=True)

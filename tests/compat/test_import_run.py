@@ -41,8 +41,7 @@ def test_the_published_configs_are_the_defaults(genifer: Genifer, tmp_path: Path
         "seeds": [1212],
     }
     assert (
-        "incremental.json: without effect in the published code: cl_params.method.max_coefficient"
-        in done.stderr
+        "incremental.json: no effect in the published code: cl_params.method.max_coefficient" in done.stderr
     )
     assert "unknown" not in done.stderr
     assert "dataset_path" in done.stderr

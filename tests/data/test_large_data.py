@@ -104,7 +104,9 @@ def test_a_full_disk_is_named(as_if_large: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(GeniferError, match=r"no room in .*temporary \(No space left on device\).*TMPDIR"):
+    with pytest.raises(
+        GeniferError, match=r"temporary has no room for .* \(No space left on device\).*TMPDIR"
+    ):
         new_images.new_images((10, 3, 8, 8))
     assert not list(as_if_large.iterdir())
 

@@ -373,7 +373,11 @@ def test_a_setting_that_a_method_no_longer_has(
     [
         ("genifer", "old_gan", "--old-gan is missing: genifer replays"),
         ("toy_own_gan", "old_gan", "--old-gan is missing: toy_own_gan replays"),
-        ("finetune", "old_classifier", "--old-classifier is missing: finetune starts from the task before"),
+        (
+            "finetune",
+            "old_classifier",
+            "--old-classifier is missing: finetune starts from the previous task's classifier",
+        ),
         ("toy_own_first_task", "old_classifier", "--old-classifier is missing: toy_own_first_task starts"),
     ],
 )
@@ -397,4 +401,4 @@ def test_images_of_several_tasks_are_for_methods_that_say_so(
     tiny.prepared_for(job)
     code, text = run(capsys, *tiny.command(job, tmp_path), tiny.data / "task_0_train.safetensors")
     assert code == 1
-    assert "2 files of images are given; this training opens those of one task only" in text
+    assert "2 files of images were given, but this training opens the images of one task only" in text

@@ -165,9 +165,9 @@ def test_a_singular_covariance_is_explained(frozen: Frozen, capfd: pytest.Captur
     [
         (
             "class",
-            "of class 4 is zero, because .* share one covariance .fecam.covariance: common., or use more",
+            "of class 4 is zero: .* share one covariance .fecam.covariance: common., or use more",
         ),
-        ("common", "that all classes share is zero, because .*; use more images per class"),
+        ("common", "that all classes share is zero: .*; use more images per class"),
     ],
 )
 def test_classes_of_one_image_have_no_covariance(

@@ -49,7 +49,7 @@ def test_the_rest_of_a_profile_stays(tmp_path: Path) -> None:
         ("- a\n- b\n", "'key: value' lines"),
         ("set-resources: [a]\n", "must be a mapping from rules"),
         ("set-resources: {train_gan: 3}\n", "must be a mapping from rules"),
-        ("a: [\n", "cannot be read as a profile"),
+        ("a: [\n", "cannot be read as a Snakemake profile"),
     ],
 )
 def test_what_is_no_profile(tmp_path: Path, text: str, words: str) -> None:

@@ -36,12 +36,12 @@ def warnings(caplog: pytest.LogCaptureFixture, at_once: int | None, jobs_per_gpu
 def test_more_trainings_than_gpus_can_take(gpus: list[Gpu], caplog: pytest.LogCaptureFixture) -> None:
     (warning,) = warnings(caplog, 3)
     assert warning.startswith(
-        f"--resources gpu=3, but {gpus[0]}, {gpus[1]} and runtime.jobs_per_gpu: 1 make 2"
+        f"--resources gpu=3, but {gpus[0]}, {gpus[1]} and runtime.jobs_per_gpu: 1 allow only 2"
     )
     assert "Lower it to gpu=2, or raise runtime.jobs_per_gpu" in warning
     assert warnings(caplog, 2) == warnings(caplog, None) == []
     assert warnings(caplog, 4, jobs_per_gpu=2) == []
-    assert "jobs_per_gpu: 2 make 4" in warnings(caplog, 5, jobs_per_gpu=2)[0]
+    assert "jobs_per_gpu: 2 allow only 4" in warnings(caplog, 5, jobs_per_gpu=2)[0]
 
 
 def test_gpus_that_cannot_be_reserved(
@@ -51,7 +51,7 @@ def test_gpus_that_cannot_be_reserved(
     assert warnings(caplog, 1) == ["nvidia-smi: GPU is lost. (exit code 15)"]
     list_gpus(tmp_path, [])
     (warning,) = warnings(caplog, 1)
-    assert "all that run at once compute on the first GPU" in warning
+    assert "trainings that run at the same time share the first GPU" in warning
 
 
 @pytest.mark.usefixtures("gpus")

@@ -16,7 +16,7 @@ from support.in_process import genifer
 
 from genifer.layout import Layout
 from genifer.monitor.watch.plan import end_plan, read_plan, write_plan
-from genifer.monitor.watch.progress import look
+from genifer.monitor.watch.progress import read_progress
 from genifer.monitor.watch.view import gpus, view
 from genifer.run_file import parse_settings
 
@@ -93,7 +93,7 @@ def test_what_runs_side_by_side_takes_less_time_but_no_less_than_a_chain(tmp_pat
             elif folder.endswith("pretrain_gan"):
                 finish(folder, 200, 50)
         # 40 steps at 1 s (the classifier's pace), 80 at 0.25 s, 40 at 1 s: 100 s a seed, of which all wait.
-        left = look(read_plan(Path(layout.results)), NOW).seconds_left
+        left = read_progress(read_plan(Path(layout.results)), NOW).seconds_left
         assert left == pytest.approx(expected * 100 / 75)
 
 
@@ -162,7 +162,7 @@ def test_a_variant_takes_the_pace_of_the_same_job(tmp_path: Path) -> None:
             finish(job.folder, 200, 100)
         elif (job.name, job.task, job.group) == ("train_genifer", 1, "genifer"):
             finish(job.folder, 40, 80)
-    progress = look(read_plan(Path(layout.results)), NOW)
+    progress = read_progress(read_plan(Path(layout.results)), NOW)
     left = {(one.training.name, one.training.task): one.seconds_left for one in progress.trainings}
     assert left["train_genifer", 2] == 80
     assert left["train_genifer (genifer+gan.r1_gamma=1.0)", 1] == 80
@@ -186,7 +186,7 @@ def test_a_training_without_steps(tmp_path: Path, capsys: pytest.CaptureFixture[
     finish(folders[1], 0, 30)
     assert "run 0:00:05 left" in once(capsys, tmp_path)
     console = Console(width=120, record=True, force_terminal=True)
-    console.print(view([look(read_plan(Path(layout.results)), NOW)], [], console))
+    console.print(view([read_progress(read_plan(Path(layout.results)), NOW)], [], console))
     assert "memory" in console.export_text()
 
 
@@ -243,7 +243,7 @@ def test_a_long_run_fits_the_terminal(width: int, height: int, tmp_path: Path) -
     tell(folders[30], steps=3, done=1, speed=0.5, scalars={"loss": 0.25, "cross_entropy": 1.0})
     tell(folders[31], "failed", message="loss is nan", steps=3)
     console = Console(width=width, height=height, record=True, force_terminal=True)
-    progress = look(read_plan(Path(layout.results)), NOW)
+    progress = read_progress(read_plan(Path(layout.results)), NOW)
     console.print(view([progress], ["GPU 0  A card  97 % busy, 10 of 80 MiB"], console))
     lines = console.export_text().rstrip().splitlines()
     assert len(lines) < height

@@ -428,7 +428,7 @@ def changed(**cells: str) -> list[str]:
         (changed(tasks="0 x 10"), "line 3: tasks is '0 x 10'"),
         (changed(metric="accuracy"), "line 3: metric is 'accuracy'; it must be one of average_incremental_"),
         (changed(metric="forgetting"), "line 3: metric is 'forgetting'"),
-        (changed(value="high"), "line 3: value is 'high'; it must be a number of per cent from 0 to 100"),
+        (changed(value="high"), "line 3: value is 'high'; it must be a percentage from 0 to 100"),
         (changed(value="nan"), "line 3: value is 'nan'"),
         (changed(value=""), "line 3: value is empty"),
         (changed(value="101"), "line 3: value is '101'"),
@@ -436,7 +436,7 @@ def changed(**cells: str) -> list[str]:
         (changed(source=""), "line 3: source is empty; it must be what readers need to find the figure"),
         (
             [*GOOD, "Table 1"],
-            "line 3: has more cells than the file has columns; put text with commas in quotes",
+            "line 3: has more cells than there are columns; put text with commas in quotes",
         ),
     ],
 )
@@ -535,7 +535,7 @@ def test_a_check_says_that_no_published_figure_fits(
     path = write_published(tmp_path / "published.csv", changed(tasks="2 x 5"))
     run_file = write_run_file(tmp_path, plots={"published": str(path)})
     assert genifer("check", "--config", run_file) == 0
-    assert "so none is drawn; it has test accuracies on digits in 2 x 5" in capsys.readouterr().err
+    assert "so none is drawn; the file has test accuracies on digits in 2 x 5" in capsys.readouterr().err
 
 
 def test_the_published_figures_of_the_project_fit_the_papers_run() -> None:

@@ -125,7 +125,7 @@ def test_a_training_in_several_processes_sees_its_gpus(
             assert os.environ[VISIBLE] == f"{gpus[0].uuid},{gpus[1].uuid}"
     monkeypatch.delenv(RENDEZVOUS)
     with (
-        pytest.raises(GeniferError, match=r"gpus_per_job: 3, but this training can use 2: .*Lower it"),
+        pytest.raises(GeniferError, match=r"gpus_per_job: 3, but this training can use only 2: .*Lower it"),
         leased_gpus(RuntimeSettings(), 3),
     ):
         pass
@@ -269,7 +269,7 @@ def test_a_gpu_that_falls_out_during_a_training(gpus: list[Gpu], tmp_path: Path)
     with pytest.raises(GeniferError) as caught:
         train("CUDA error: unspecified launch failure\nmore")
     message = str(caught.value)
-    assert message.startswith(f"{gpus[0]} has fallen out")
+    assert message.startswith(f"{gpus[0]} has failed")
     assert "CUDA error: unspecified launch failure; nvidia-smi: GPU 0000:3B:00.0 is lost." in message
     with leased_gpus(RuntimeSettings()):
         assert os.environ[VISIBLE] == gpus[1].uuid

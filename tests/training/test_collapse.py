@@ -39,7 +39,7 @@ def test_a_discriminator_that_has_won(
 ) -> None:
     code, text = train(chain, tmp_path, capsys, 0.3, LOST)
     assert code == 1
-    assert "the discriminator has won and the generator does not follow" in text
+    assert "the discriminator has won and the generator no longer keeps up" in text
     assert "runtime.collapse_limit is 0.3" in text
     assert "gan.discriminator_learning_rate" in text
 

@@ -105,7 +105,7 @@ def test_without_a_cache_folder_every_job_times(cache: Path, timing: Timing) -> 
     for _ in range(2):
         choice = choose_precision("auto", CPU, SIZES)
     assert choice.precision == "bf16"
-    assert "not kept" in choice.reason
+    assert "not cached" in choice.reason
     assert len(timed) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_training_that_resumes_keeps_its_precision(
     assert train() == 0
     assert precision_of_job() == "bf16"
     assert timed == []
-    assert "precision bf16: the training began with it" in capsys.readouterr().err
+    assert "precision bf16: as before the interruption" in capsys.readouterr().err
     # One that begins anew is timed.
     assert train() == 0
     assert precision_of_job() == "fp32"

@@ -116,10 +116,10 @@ class Evil:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("deeper", r"of classifier\.architecture: resnet18 \(they differ in stages\.1\.2"),
-        ("narrow", r"they differ in stages\..*classifier\.width: 64"),
-        ("no weights", "something else than tensors"),
-        ("other names", r"they differ in stages\.0"),
+        ("deeper", r"of classifier\.architecture: resnet18 \(the weight called stages\.1\.2"),
+        ("narrow", r"the weight called stages\..*classifier\.width: 64"),
+        ("no weights", "not a mapping from names to tensors"),
+        ("other names", r"the weight called stages\.0"),
         ("truncated", "not a readable file of weights"),
         ("code", "not a readable file of weights"),
         ("missing", "does not exist.*imagenet"),
@@ -151,7 +151,7 @@ def test_files_that_do_not_fit(damage: str, words: str, resnet18_file: Path, tmp
 
 def test_grey_images_do_not_fit_imagenets_stem(resnet18_file: Path) -> None:
     network = ClassifierSettings(pretrained=resnet18_file, stem="imagenet")
-    with pytest.raises(GeniferError, match=r"they differ in stages\.0\.0\.weight.*data\.channels: 3"):
+    with pytest.raises(GeniferError, match=r"the weight called stages\.0\.0\.weight.*data\.channels: 3"):
         new_classifier(network, 1, 5, CPU)
 
 

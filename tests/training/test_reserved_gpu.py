@@ -83,7 +83,11 @@ def test_a_training_waits_for_a_gpu(
     process = start(tmp_path, *pretraining(chain, tmp_path))
     assert process.stderr is not None
     message = process.stderr.readline()
-    for part in (f"waits for a GPU. Trainings use {gpus[1]}", "runtime.jobs_per_gpu: 1", "--resources gpu=1"):
+    for part in (
+        f"waits for a GPU. Other trainings use {gpus[1]}",
+        "runtime.jobs_per_gpu: 1",
+        "--resources gpu=1",
+    ):
         assert part in message
     assert process.poll() is None
     taken.release()

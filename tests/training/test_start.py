@@ -24,7 +24,7 @@ def test_start_checkpoints_must_fit(chain: Chain, tmp_path: Path) -> None:
     assert target.read_bytes() == old_gan.read_bytes()
 
     later = given.model_copy(update={"task": 1})
-    with pytest.raises(GeniferError, match=r"knows 4 classes.*start.task: 1 needs one that knows 7"):
+    with pytest.raises(GeniferError, match=r"knows 4 classes.*start.task: 1 needs a checkpoint that knows 7"):
         start.use_classifier(later, chain.classifier, chain.data(0), tmp_path / "no")
     other = settings.gan.model_copy(update={"matching_stage": 3})
     with pytest.raises(GeniferError, match=r"gan.matching_stage: 4"):

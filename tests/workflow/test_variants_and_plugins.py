@@ -100,7 +100,7 @@ def test_plugins_of_a_user(tmp_path: Path) -> None:
     [
         ({"plugins": ["gone.py"]}, ["plugins: gone.py cannot be read"]),
         ({"methods": ["icarl"]}, ["methods.icarl", "'icarl' is not known"]),
-        ({"methods": {"A": {"method": "lwf"}, "a": {"method": "lwf"}}}, ["differ only by case"]),
+        ({"methods": {"A": {"method": "lwf"}, "a": {"method": "lwf"}}}, ["differ only in case"]),
     ],
 )
 def test_a_mistake_stops_the_run_before_it_starts(

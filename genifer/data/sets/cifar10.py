@@ -18,7 +18,7 @@ LABELS = "labels"
 
 
 class Cifar10(Dataset):
-    """Photographs of 10 kinds of things, 32 x 32 pixels; downloaded."""
+    """Photographs of objects in 10 classes, 32 x 32 pixels; downloaded."""
 
     name = "cifar10"
     version = 1
@@ -33,7 +33,7 @@ class Cifar10(Dataset):
 
     @classmethod
     def load(cls, archive: Path, settings: DataSettings) -> Arrays:
-        """Read the pickles of the archive without running any code in them."""
+        """Read the archive's pickles without running code from them."""
         import numpy as np
 
         files = [f"cifar-10-batches-py/{name}" for name in FILES]

@@ -16,7 +16,7 @@ LABELS = "fine_labels"
 
 
 class Cifar100(Dataset):
-    """Photographs of 100 kinds of things, 32 x 32 pixels; downloaded."""
+    """Photographs of objects in 100 classes, 32 x 32 pixels; downloaded."""
 
     name = "cifar100"
     version = 1
@@ -31,7 +31,7 @@ class Cifar100(Dataset):
 
     @classmethod
     def load(cls, archive: Path, settings: DataSettings) -> Arrays:
-        """Read the pickles of the archive without running any code in them."""
+        """Read the archive's pickles without running code from them."""
         files = [f"cifar-100-python/{name}" for name in ("train", "test", "meta")]
         with Archive(archive, settings.max_unpacked_gb) as opened:
             train, test, meta = opened.read(files, unpickle)

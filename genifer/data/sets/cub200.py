@@ -16,7 +16,7 @@ ROOT = "CUB_200_2011"
 
 
 class Cub200(Dataset):
-    """Photographs of 200 species of birds, of many sizes; downloaded."""
+    """Photographs of 200 bird species, in various sizes; downloaded."""
 
     name = "cub200"
     version = 1

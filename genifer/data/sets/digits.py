@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from genifer.config import DataSettings
 
 TEST_EVERY = 6
-"""Every sixth image of a class is a test image."""
+"""Every sixth image of each class is a test image."""
 
 
 class Digits(Dataset):
@@ -25,7 +25,7 @@ class Digits(Dataset):
 
     @classmethod
     def load(cls, archive: Path | None, settings: DataSettings) -> Arrays:  # noqa: ARG003
-        """Read the digits and set every sixth image of each class apart for testing."""
+        """Read the digits, and reserve every sixth image of each class for testing."""
         import numpy as np
         from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Images in class folders."""
+"""Your own images, in one folder per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ImageFolder(Dataset):
-    """Images of your own, in one folder per class."""
+    """Your own images, in one folder per class."""
 
     name = "image_folder"
     version = 1
@@ -23,7 +23,7 @@ class ImageFolder(Dataset):
 
     @classmethod
     def load(cls, archive: Path, settings: DataSettings) -> Arrays:
-        """Decode the images of a folder, or of an archive that is unpacked to a temporary folder."""
+        """Decode the images in a folder, or in an archive, which is unpacked to a temporary folder."""
         from genifer.data.class_folders import read_class_folders
 
         if archive.is_dir():

@@ -15,7 +15,7 @@ ROOT = "tiny-imagenet-200"
 
 
 class TinyImagenet(Dataset):
-    """Photographs of 200 classes of ImageNet, 64 x 64 pixels; downloaded."""
+    """Photographs of 200 ImageNet classes, 64 x 64 pixels; downloaded."""
 
     name = "tiny_imagenet"
     version = 1
@@ -28,9 +28,9 @@ class TinyImagenet(Dataset):
 
     @classmethod
     def load(cls, archive: Path, settings: DataSettings) -> Arrays:
-        """Decode the training images, and those of val/ for testing: the labels of test/ are not published.
+        """Decode the images of train/ for training and of val/ for testing.
 
-        Classes are called by their WordNet ids and sorted by them.
+        The labels of test/ are not published. Classes are named by their WordNet ids and sorted by them.
         """
         from genifer.data.listed_images import ListedImages
 

@@ -23,10 +23,10 @@ class Training:
     """A training of the run.
 
     Attributes:
-        group: of the job, as `genifer.layout` describes it.
-        steps: 0 where a method only computes its memory.
-        folder: of the job.
-        checkpoint: the file that is there when the training is done.
+        group: the job's group; see `genifer.layout`.
+        steps: number of steps; 0 if a method only computes its memory.
+        folder: the job's folder.
+        checkpoint: the file that exists when the training is done.
         after: folders of the trainings that it waits for.
     """
 
@@ -41,9 +41,9 @@ class Training:
 
     @property
     def name(self) -> str:
-        """The job, with its group where the job's name does not tell it."""
-        told = self.group in (SHARED, self.job.removeprefix(TRAIN))
-        return self.job if told else f"{self.job} ({self.group})"
+        """The job, with its group unless that follows from the job's name."""
+        is_obvious = self.group in (SHARED, self.job.removeprefix(TRAIN))
+        return self.job if is_obvious else f"{self.job} ({self.group})"
 
     @property
     def title(self) -> str:
@@ -55,10 +55,11 @@ class Plan:
     """A run: its trainings in order, and its other files by kind.
 
     Attributes:
-        side_by_side: number of trainings that run at once.
-        host, pid: of the Snakemake process that runs it.
-        ended: when it ended; None while it is under way.
-        succeeded: whether everything was there when it ended.
+        side_by_side: number of trainings that run at the same time.
+        host, pid: machine and process id of the Snakemake process that runs it.
+        began: when it began.
+        ended: when it ended; None while it is running.
+        succeeded: whether it ended with all results.
     """
 
     run: str
@@ -76,7 +77,7 @@ def write_plan(layout: Layout, side_by_side: int) -> None:
     """Write the plan of a run that begins now, in this process.
 
     Args:
-        side_by_side: number of trainings that run at once.
+        side_by_side: number of trainings that run at the same time.
     """
     evaluations = [*layout.evaluations, *layout.replay_evaluations]
     content = {
@@ -98,7 +99,7 @@ def write_plan(layout: Layout, side_by_side: int) -> None:
 
 
 def planned_trainings(layout: Layout) -> list[Training]:
-    """Return the trainings of a run, seed by seed and task by task, each after those that it waits for."""
+    """Return the trainings of a run by seed and task, each after those that it waits for."""
 
     def planned(job: PlannedJob) -> Training:
         return Training(
@@ -117,10 +118,11 @@ def planned_trainings(layout: Layout) -> list[Training]:
 
 
 def end_plan(results: Path, succeeded: bool) -> None:
-    """Note that a run has ended.
+    """Record in the plan that a run has ended.
 
     Args:
         results: the run's folder.
+        succeeded: whether it ended with all results.
     """
     path = results / PLAN
     if path.is_file():

@@ -1,4 +1,4 @@
-"""How far a run is and how long it will take, from its plan and the files that its jobs write."""
+"""The progress of a run and its remaining time, from its plan and the files that its jobs write."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ StateOfRun = Literal["running", "done", "failed", "stopped"]
 
 SILENT_HERE = timedelta(minutes=10)
 SILENT_ELSEWHERE = timedelta(minutes=5)
-"""A training that has not written its status for so long is not running: on this machine, where its process
-can be looked up, and on another one."""
+"""Time without an update of its status after which a training counts as not running: on this machine, where
+its process can also be checked, and on another one."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """A training and how far it is.
+    """A training and its progress.
 
     Attributes:
-        done: steps.
+        done: number of steps done.
         status: content of its ``status.json``.
-        seconds_left: for its remaining steps; None while no speed is known.
+        seconds_left: estimated seconds for its remaining steps; None while no speed is known.
         resumes_after: step of its newest resume file.
     """
 
@@ -44,13 +44,13 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """A run and how far it is.
+    """A run and its progress.
 
     Attributes:
-        state: running, done, failed (a job did), or stopped (Snakemake died without reporting).
+        state: running, done, failed (a job failed), or stopped (Snakemake died without reporting).
         elapsed: seconds since it began.
-        seconds_left: for all its trainings; None while no speed is known.
-        files: of each kind, how many exist and how many there will be.
+        seconds_left: estimated seconds for all its trainings; None while no speed is known.
+        files: for each kind of file, how many exist and how many there will be.
     """
 
     plan: Plan
@@ -61,21 +61,21 @@ class RunProgress:
     files: Mapping[str, tuple[int, int]]
 
     def count(self, *states: State) -> int:
-        """Number of trainings in these states."""
+        """Return the number of trainings in these states."""
         return sum(progress.state in states for progress in self.trainings)
 
 
-def look(plan: Plan, now: datetime) -> RunProgress:
-    """Read how far a run is from its files."""
+def read_progress(plan: Plan, now: datetime) -> RunProgress:
+    """Read the progress of a run from its files."""
     states: dict[str, State] = {}
     statuses: dict[str, dict[str, Any]] = {}
     for training in plan.trainings:
         status = read_status(Path(training.folder) / STATUS)
         statuses[training.folder] = status
         states[training.folder] = _state(plan, training, status, states, now)
-    paces = _Paces(plan, states, statuses)
+    step_times = _StepTimes(plan, states, statuses)
     trainings = tuple(
-        _progress(training, states[training.folder], statuses[training.folder], paces)
+        _progress(training, states[training.folder], statuses[training.folder], step_times)
         for training in plan.trainings
     )
     files = {kind: (sum(map(os.path.isfile, paths)), len(paths)) for kind, paths in plan.files.items()}
@@ -106,7 +106,7 @@ def _state(
             return "done"
         own = checkpoint.stat().st_mtime
         before = [other for other in plan.trainings if other.folder in training.after]
-        # A training that was repeated since the run began makes those that follow from it outdated.
+        # A training that was repeated since the run began makes trainings that depend on it outdated.
         made = [Path(other.checkpoint).stat().st_mtime for other in before if states[other.folder] == "done"]
         fresh = all(time <= own or time < plan.began.timestamp() for time in made)
         return "done" if len(made) == len(before) and fresh else "pending"
@@ -137,7 +137,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-class _Paces:
+class _StepTimes:
     """Seconds per step of the trainings whose speed is known."""
 
     def __init__(
@@ -149,16 +149,16 @@ class _Paces:
             if training.steps == 0:
                 continue
             if state == "running" and status.get("speed"):
-                pace = 1 / status["speed"]
+                step_time = 1 / status["speed"]
             elif state == "done" and status.get("steps") and status.get("seconds"):
-                pace = status["seconds"] / status["steps"]
+                step_time = status["seconds"] / status["steps"]
             else:
                 continue
             for key in self._keys(training):
-                self.known.setdefault(key, []).append(pace)
+                self.known.setdefault(key, []).append(step_time)
 
     def of(self, training: Training) -> float | None:
-        """Mean pace of equal trainings, else of this job in any group, else of all GANs or classifiers."""
+        """Return the mean over equal trainings, else this job in any group, else all GANs or classifiers."""
         for key in self._keys(training):
             if key in self.known:
                 return sum(self.known[key]) / len(self.known[key])
@@ -169,7 +169,9 @@ class _Paces:
         return (training.job, training.group), training.job, Path(training.checkpoint).name
 
 
-def _progress(training: Training, state: State, status: Mapping[str, Any], paces: _Paces) -> TrainingProgress:
+def _progress(
+    training: Training, state: State, status: Mapping[str, Any], step_times: _StepTimes
+) -> TrainingProgress:
     if state == "done":
         return TrainingProgress(training, state, training.steps, status, 0.0)
     done, resumes_after = 0, None
@@ -177,14 +179,15 @@ def _progress(training: Training, state: State, status: Mapping[str, Any], paces
         done = int(status.get("done") or 0)
     elif state in ("interrupted", "failed"):
         done = resumes_after = _newest_resume_file(training)
-    pace = 1 / status["speed"] if state == "running" and status.get("speed") else paces.of(training)
+    is_measured = state == "running" and status.get("speed")
+    step_time = 1 / status["speed"] if is_measured else step_times.of(training)
     remaining = training.steps - done
-    left = 0.0 if remaining == 0 else None if pace is None else remaining * pace
+    left = 0.0 if remaining == 0 else None if step_time is None else remaining * step_time
     return TrainingProgress(training, state, done, status, left, resumes_after)
 
 
 def _newest_resume_file(training: Training) -> int:
-    """Step of the newest resume file; 0 if there is none."""
+    """Return the step of the newest resume file; 0 if there is none."""
     names = (path.stem for path in Path(training.folder).glob("resume/step_*.resume"))
     return max(
         (int(found.group(1)) for name in names if (found := re.fullmatch(r"step_(\d+)", name))), default=0
@@ -192,10 +195,11 @@ def _newest_resume_file(training: Training) -> int:
 
 
 def time_left(trainings: Sequence[TrainingProgress], side_by_side: int) -> float | None:
-    """Seconds until all trainings are done, if ``side_by_side`` of them run at once; None if unknown.
+    """Estimate the seconds until all trainings are done; None if unknown.
 
     Args:
-        trainings: each after those that it waits for.
+        trainings: the trainings, each after those that it waits for.
+        side_by_side: number of trainings that run at the same time.
     """
     left: dict[str, float] = {}
     chains: dict[str, float] = {}

@@ -13,7 +13,7 @@ from rich.live import Live
 from genifer.errors import GeniferError
 from genifer.layout import PLAN
 from genifer.monitor.watch.plan import read_plan
-from genifer.monitor.watch.progress import RunProgress, look, now
+from genifer.monitor.watch.progress import RunProgress, now, read_progress
 from genifer.monitor.watch.view import gpus, line, view
 
 
@@ -21,7 +21,7 @@ def watch(names: Sequence[str], results: Path, every: float, once: bool) -> bool
     """Show the progress of runs, live on a terminal, else as plain lines, until all have ended.
 
     Args:
-        names: of the runs; none for those that are under way, or else the newest.
+        names: names of the runs; if empty, all that are running, or else the newest.
         results: folder of the runs.
         every: seconds between updates.
         once: print one plain line per run and return.
@@ -32,7 +32,7 @@ def watch(names: Sequence[str], results: Path, every: float, once: bool) -> bool
     Raises:
         GeniferError: a run has no plan.
     """
-    names = list(names) or _under_way_or_newest(results)
+    names = list(names) or _running_or_newest(results)
     for name in names:
         if not (results / name / PLAN).is_file():
             known = ", ".join(sorted(path.parent.name for path in results.glob(f"*/{PLAN}")))
@@ -41,28 +41,28 @@ def watch(names: Sequence[str], results: Path, every: float, once: bool) -> bool
                 + (f"there are: {known}" if known else "start it with snakemake")
             )
     console = Console()
-    runs = _look(results, names)
+    runs = _read(results, names)
     if once or not console.is_terminal:
         _print(console, runs)
-        while not once and any(map(_is_under_way, runs)):
+        while not once and any(map(_is_running, runs)):
             time.sleep(every)
-            runs = _look(results, names)
+            runs = _read(results, names)
             _print(console, runs)
     else:
-        # Ctrl-C ends the watching, not the run.
+        # Ctrl-C ends the display, not the run.
         with (
             contextlib.suppress(KeyboardInterrupt),
             Live(view(runs, gpus(), console), console=console, screen=False, auto_refresh=False) as live,
         ):
-            while any(map(_is_under_way, runs)):
+            while any(map(_is_running, runs)):
                 time.sleep(every)
-                runs = _look(results, names)
+                runs = _read(results, names)
                 live.update(view(runs, gpus(), console), refresh=True)
     return all(run.state in ("running", "done") for run in runs)
 
 
 def newest(results: Path) -> str:
-    """The name of the run that was started last.
+    """Return the name of the run that was started last.
 
     Args:
         results: folder of the runs.
@@ -74,23 +74,23 @@ def newest(results: Path) -> str:
 
 
 def _started(results: Path) -> list[str]:
-    """Names of the runs that have been started, the newest last."""
+    """Return the names of the runs that have been started, the newest last."""
     plans = sorted(results.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
     if not plans:
         raise GeniferError(f"no run has been started under {results}; start one with snakemake")
     return [path.parent.name for path in plans]
 
 
-def _under_way_or_newest(results: Path) -> list[str]:
+def _running_or_newest(results: Path) -> list[str]:
     names = _started(results)
-    return [run.plan.run for run in _look(results, names) if _is_under_way(run)] or names[-1:]
+    return [run.plan.run for run in _read(results, names) if _is_running(run)] or names[-1:]
 
 
-def _look(results: Path, names: Sequence[str]) -> list[RunProgress]:
-    return [look(read_plan(results / name), now()) for name in names]
+def _read(results: Path, names: Sequence[str]) -> list[RunProgress]:
+    return [read_progress(read_plan(results / name), now()) for name in names]
 
 
-def _is_under_way(run: RunProgress) -> bool:
+def _is_running(run: RunProgress) -> bool:
     return run.state == "running" or run.count("running") > 0
 
 

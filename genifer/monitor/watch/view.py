@@ -1,4 +1,4 @@
-"""How runs look in a terminal."""
+"""The display of runs in a terminal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COLORS = {
 OTHER_LINES = 6
 """Lines per run besides the rows of trainings: header, table header, folded rows, files, blank line."""
 NAME_WIDTH = 36
-"""Characters of a training's name that the table shows."""
+"""Maximum number of characters of a training's name in the table."""
 
 SCALARS = ("g_loss", "d_loss", "loss", "accuracy")
-"""The scalars to show first, where a training has them."""
+"""The scalars to show first, if a training has them."""
 
 
 def line(run: RunProgress) -> str:
-    """A run in one plain line."""
+    """Format a run as one plain line."""
     total = len(run.trainings)
     parts = [f"{run.plan.run}: {run.state}, {run.count('done')} of {total} trainings done"]
     for progress in run.trainings:
@@ -51,7 +51,7 @@ def line(run: RunProgress) -> str:
 
 
 def view(runs: Sequence[RunProgress], gpus: Sequence[str], console: Console) -> RenderableType:
-    """Runs one below the other, each within its share of the terminal's height."""
+    """Lay out runs one below the other, each within its share of the terminal's height."""
     rows = max((console.height - len(gpus) - 2) // max(len(runs), 1) - OTHER_LINES, 3)
     parts: list[RenderableType] = []
     for run in runs:
@@ -93,7 +93,7 @@ def _table(run: RunProgress, rows: int) -> Table:
 
 
 def _folded(trainings: Sequence[TrainingProgress], rows: int) -> tuple[list[TrainingProgress], int, int]:
-    """The trainings to show, and how many done and pending ones are only counted."""
+    """Return the trainings to show, and how many done and pending ones are only counted."""
     done = [progress for progress in trainings if progress.state == "done"]
     pending = [progress for progress in trainings if progress.state == "pending"]
     room = max(rows - (len(trainings) - len(done) - len(pending)), 0)
@@ -132,7 +132,7 @@ def _row(progress: TrainingProgress) -> list[RenderableType]:
 
 
 def _message(progress: TrainingProgress) -> str:
-    """Why it failed, without the job's title, which is shown anyway."""
+    """Return why a training failed, without the job's title, which another column shows."""
     message = str(progress.status.get("message") or "")
     return message.partition("] ")[2] or message
 
@@ -160,7 +160,7 @@ def _left(seconds: float | None) -> str:
 
 
 def gpus() -> list[str]:
-    """One line per GPU of this machine, from nvidia-smi; none if that is missing or fails."""
+    """Return one line per GPU of this machine, from nvidia-smi; none if it is missing or fails."""
     fields = "index,name,utilization.gpu,memory.used,memory.total"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:

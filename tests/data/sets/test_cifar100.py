@@ -75,6 +75,6 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
         (folder / name).write_bytes(pickle.dumps({"data": Evil()}))
     with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
         tar.add(folder, folder.name)
-    with pytest.raises(GeniferError, match=r"would have to run (posix|nt)\.system"):
+    with pytest.raises(GeniferError, match=r"would run (posix|nt)\.system"):
         prepare(tmp_path / "out", {"archive": tmp_path / "evil.tar.gz", "archive_md5": None}, {})
     assert not (tmp_path / "evil").exists()

@@ -44,7 +44,10 @@ def with_table(name: str, content: str) -> Mapping[str, bytes]:
         (without("classes.txt"), "has no file 'CUB_200_2011/classes.txt'"),
         (without("images/007.Bird_6/Bird_13.jpg"), "has no file .*Bird_13.jpg"),
         (with_table("train_test_split", "1 1\n"), "list different images"),
-        (with_table("classes", "1 001.Bird_0\n"), "is of class '2', which the archive does not list"),
+        (
+            with_table("classes", "1 001.Bird_0\n"),
+            "is of class '2', which is not in the archive.s list of classes",
+        ),
         (with_table("image_class_labels", "1\n"), "line 1 of .*image_class_labels.txt has 1 columns"),
     ],
     ids=["no split", "no classes", "no image", "other images", "unknown class", "columns"],
