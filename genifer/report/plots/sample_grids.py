@@ -183,8 +183,12 @@ def _sample_grid(
     cell = min(cell, (width - margin) / columns)
     above = 2.2 * line_height() if notes else 0.0
     height = n_rows * cell + above + names_height(names) + scaled(settings, 0.2)
+    of_title = 1.3 * line_height() * (title.count("\n") + 1)
     figure, grid = plt.subplots(
-        len(of_bands), 1, figsize=(width, len(of_bands) * height), layout="constrained", squeeze=False
+        *(len(of_bands), 1),
+        figsize=(width, len(of_bands) * height + of_title),
+        layout="constrained",
+        squeeze=False,
     )
     for axes, classes in zip(grid[:, 0], of_bands, strict=True):
         sheets, centres, top = [], [], 0
