@@ -26,7 +26,8 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison`` or ``ranking``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison``, ``ranking`` or
+    ``bounds``."""
     folder = MEASURED / run
     kinds = {
         "summary": _summary,
@@ -36,6 +37,7 @@ def table(kind: str, run: str) -> str:
         "replay": _replay,
         "comparison": _comparison,
         "ranking": _ranking,
+        "bounds": _bounds,
     }
     rows = kinds[kind](folder)
     header, *body = rows
@@ -118,6 +120,15 @@ def _ranking(folder: Path) -> list[list[str]]:
     header, *rows = _comparison(folder)
     shown = [header.index(name) for name in ("method", "average incremental", "final")]
     return [[row[column] for column in shown] for row in (header, *rows)]
+
+
+def _bounds(folder: Path) -> list[list[str]]:
+    """Accuracies of genifer and its bounds, from what `genifer compare` wrote."""
+    header, *rows = comparison_rows(pd.read_csv(folder / "comparison.csv"), "genifer")
+    names = ("method", "average incremental", "with first task", "final", "forgetting")
+    shown = [header.index(name) for name in names]
+    bounds = [row for row in rows if row[0] in ("genifer", "finetune", "joint")]
+    return [[row[column] for column in shown] for row in (header, *bounds)]
 
 
 def _minutes(folder: Path) -> dict[str, float]:
