@@ -47,7 +47,7 @@ class FeatureReplay(GenerativeReplay):
         import torch
         import torch.nn.functional as F
 
-        from genifer.nn.losses import feature_distillation
+        from genifer.nn.losses import accuracy, feature_distillation
         from genifer.nn.stages import POOLED
 
         assert batch.replay is not None
@@ -60,7 +60,12 @@ class FeatureReplay(GenerativeReplay):
         cross_entropy = F.cross_entropy(logits.float(), labels)
         distance = feature_distillation(old_features, features, "L2")
         loss = cross_entropy + self.settings.feature_distillation_weight * distance
-        return {"loss": loss, "cross_entropy": cross_entropy, "feature_distillation": distance}
+        return {
+            "loss": loss,
+            "accuracy": accuracy(logits, labels),
+            "cross_entropy": cross_entropy,
+            "feature_distillation": distance,
+        }
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the total loss."""

@@ -131,12 +131,19 @@ def replay_losses(
         entry: stage at which the replay enters both classifiers.
 
     Returns:
-        The scalars loss, cross_entropy, distillation and feature_distillation.
+        The scalars loss, accuracy (on the samples of the cross-entropy), cross_entropy, distillation and
+        feature_distillation.
     """
     import torch
     import torch.nn.functional as F
 
-    from genifer.nn.losses import divergence, feature_distillation, logit_distance, output_distillation
+    from genifer.nn.losses import (
+        accuracy,
+        divergence,
+        feature_distillation,
+        logit_distance,
+        output_distillation,
+    )
 
     with torch.no_grad():
         old = _respond(teacher, replay, images, settings, entry)
@@ -185,6 +192,7 @@ def replay_losses(
     )
     return {
         "loss": loss,
+        "accuracy": accuracy(logits, labels),
         "cross_entropy": cross_entropy,
         "distillation": distillation,
         "feature_distillation": feature_loss,

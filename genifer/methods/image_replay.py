@@ -53,6 +53,8 @@ class ImageReplay(GenerativeReplay):
         import torch
         import torch.nn.functional as F
 
+        from genifer.nn.losses import accuracy
+
         assert batch.replay is not None
         with torch.no_grad():
             targets = self.teacher(batch.replay).argmax(1)
@@ -62,7 +64,8 @@ class ImageReplay(GenerativeReplay):
         image_loss = F.cross_entropy(logits[n:], batch.labels)
         weight = share(self.settings.new_weight, self.data.n_new, self.data.n_old)
         loss = weight * image_loss + (1 - weight) * replay_loss
-        return {"loss": loss, "cross_entropy": image_loss, "replay": replay_loss}
+        correct = accuracy(logits, torch.cat([targets, batch.labels]))
+        return {"loss": loss, "accuracy": correct, "cross_entropy": image_loss, "replay": replay_loss}
 
     def progress_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the total loss."""

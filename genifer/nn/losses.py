@@ -12,7 +12,12 @@ from torch import Tensor
 def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Compute ``loss`` (cross-entropy) and ``accuracy`` (fraction correct) of logits (n, classes)."""
     loss = F.cross_entropy(logits.float(), labels)
-    return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+    return {"loss": loss, "accuracy": accuracy(logits, labels)}
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the fraction of logits (n, classes) whose largest is that of the label."""
+    return (logits.argmax(1) == labels).float().mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
