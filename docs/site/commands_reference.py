@@ -13,8 +13,8 @@ from genifer.cli import app
 HEAD = """\
 # Commands
 
-Snakemake calls most of these commands, one per job; each also runs by hand. `genifer COMMAND --help` prints
-the same text.
+Snakemake calls most of these commands, one per job; you can also run each by hand. `genifer COMMAND --help`
+prints the same text.
 
 """
 

@@ -37,8 +37,8 @@ GENERATED = {
 AS_THEY_ARE = {".png", ".svg", ".csv"}
 STYLE = "docs/site/style.css"
 MERMAID = "docs/site/mermaid.min.js"
-"""A local copy of Mermaid, which draws diagrams. Without it diagrams are shown as text, because the theme would
-load Mermaid over the network, and if that fails, the site's search stops working, too."""
+"""A local copy of Mermaid, which draws diagrams. Without it diagrams are shown as text, because the theme
+would load Mermaid over the network, and if that fails, the site's search stops working, too."""
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml"}
 

@@ -1,4 +1,4 @@
-"""Reference pages of all settings: meaning, default and allowed values, from the models that check run files."""
+"""Reference pages of all settings: meaning, default, allowed values; from the models that check run files."""
 
 from __future__ import annotations
 

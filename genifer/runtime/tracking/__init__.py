@@ -25,7 +25,7 @@ class Tracked:
     """A tracked training.
 
     Attributes:
-        folder: the job's folder. Trackers keep their files in it unless their own settings name another place.
+        folder: the job's folder. Trackers write to it unless their own settings name another place.
         title: a readable name.
         settings: the training's settings by full name.
         done: steps done before an interruption; scalars and images of later steps are discarded.
