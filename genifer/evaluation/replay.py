@@ -226,7 +226,7 @@ def _of_class(data: TaskData, label: int) -> Tensor:
 
 
 def _to_nearest(images: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each image's distance (RMS, grey levels) to the nearest training image, and the latter's index."""
+    """Return each image's distance (RMS, grey levels) to the nearest training image, and that one's index."""
     distances = torch.cdist(images.flatten(1).float(), training.flatten(1).float())
     smallest = distances.min(1)
     return smallest.values / images[0].numel() ** 0.5, smallest.indices
