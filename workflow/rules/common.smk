@@ -54,8 +54,8 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 RUN = LAYOUT.settings
-# Whether another workflow, such as the grid, uses this one as a module. Its report then lists the run first, because all
-# runs have the same plots.
+# Whether another workflow, such as the grid, uses this one as a module. Its report then lists the run first, because
+# all runs have the same plots.
 IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
 # Jobs get local copies of files in remote storage, so options are made from the rule's inputs. Without storage they are
 # not, because Snakemake does not record params made from inputs and would treat those of recorded runs as changed.
