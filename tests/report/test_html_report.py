@@ -154,7 +154,7 @@ def test_captions_stand_below_their_plots(layout: Layout) -> None:
         "Share of each GAN's replay that the classifier assigns to the requested class (means over 2 seeds)"
         in shared
     )
-    assert agreement.count("what it does not recognise") == 1
+    assert agreement.count("what this one does not recognise") == 1
     # Captions with numbers of one GAN: each its own.
     replayed = pd.read_csv(layout.table("replay"))
     of_gan = replayed[
