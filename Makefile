@@ -1,34 +1,34 @@
-# make help       show these lines; make alone does the same
+# make help       show these lines; `make` alone does the same
 # make install    install everything into .venv; other targets do so when they first need it
-# make demo       run the whole workflow on bundled digits: minutes on a CPU
+# make demo       run the whole workflow on bundled digits: about two minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
 # make test-gpu   run the tests of trainings on a GPU
-# make test-cluster  run the workflow through a Slurm on this machine; as root it installs Slurm with apt-get
-# make lint       check formatting, linting and types; make format: fix what can be fixed
+# make test-cluster  run the workflow through Slurm on this machine; as root, install Slurm with apt-get first
+# make lint       check formatting, style and types; make format: fix what can be fixed automatically
 # make settings   write config/config.yaml from the defaults of all settings
-# make compare    all methods on the bundled digits, five seeds, in one table and one figure
+# make compare    compare all methods on the bundled digits, five seeds, in one table and one figure
 # make record     record a finished run with DVC: make record CONFIG=config/config.yaml
-# make report     put a finished run on one page, results/<run>/report.html: make report CONFIG=config/config.yaml
-# make ablation   variants that differ in one thing: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
-# make ablations  what each option of a CPU run brings: make ablations CONFIG=config/cifar10-cpu.yaml
-# make budgets    accuracy against cost at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
-# make docs       build the documentation site in site/; make docs-serve: show it, and renew it after each change
-# make mermaid    fetch Mermaid with npm, which draws the diagrams of the documentation site
-# make tables     write the documents' tables of results anew from docs/measured and docs/published.csv
+# make report     write a finished run's report, results/<run>/report.html: make report CONFIG=config/config.yaml
+# make ablation   compare variants of one setting: make ablation NAME=matching-stage CONFIG=config/quickstart.yaml
+# make ablations  measure the effect of each option of a CPU run: make ablations CONFIG=config/cifar10-cpu.yaml
+# make budgets    compare accuracy at several numbers of GAN steps: make budgets CONFIG=config/cifar10-cpu.yaml
+# make docs       build the documentation site in site/; make docs-serve: show it and rebuild it after each change
+# make mermaid    download Mermaid with npm, which draws the diagrams of the documentation site
+# make tables     rewrite the tables of results in the documents from docs/measured and docs/published.csv
 # make chart      draw the README's chart of the rules from the workflow
-# make pictures   run the demo and take the README's pictures from it; includes make chart
+# make pictures   run the demo and copy the README's pictures from it; includes make chart
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-# Runs use the active environment if genifer is installed in it, such as one from environment.yml. Else they use .venv,
-# as the targets for development always do.
+# Runs use the active environment if genifer is installed in it (for example one from environment.yml), else .venv.
+# Targets for development always use .venv.
 ACTIVE := $(wildcard $(VIRTUAL_ENV:%=%/bin/genifer) $(CONDA_PREFIX:%=%/bin/genifer))
 ACTIVE := $(patsubst %/,%,$(dir $(filter-out $(CURDIR)/$(BIN)/genifer,$(firstword $(ACTIVE)))))
 READY := $(if $(ACTIVE),,$(INSTALLED))
 IN_ENV := PATH="$(or $(ACTIVE),$(CURDIR)/$(BIN)):$$PATH"
-# Test files run in parallel, each with one thread: PyTorch's threads would wait for each other.
+# Test files run in parallel with one thread each, because PyTorch's threads would wait for each other.
 PYTEST := $(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help install demo compare record test test-slow test-gpu test-cluster lint format settings pictures chart report
@@ -56,7 +56,7 @@ CONFIG ?= config/quickstart.yaml
 record: $(READY)
 	$(IN_ENV) genifer record --config $(CONFIG)
 
-# CONFIG may be several files; REPORT is another place for the page. Snakemake's own report lies beside it.
+# CONFIG may be several files; REPORT is another path for the page. Snakemake's own report is written beside it.
 report: $(READY)
 	$(IN_ENV) genifer report $(CONFIG:%=--config %) $(REPORT:%=--output %) --with-snakemake
 
@@ -69,7 +69,7 @@ test-slow: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods tests/data/test_prepared_images.py
 
-# Where Slurm cannot be installed, the reason is printed and nothing is run.
+# If Slurm cannot be installed, this prints the reason and runs nothing.
 test-cluster: $(INSTALLED)
 	@tests/cluster/install.sh; code=$$?; [ $$code = 77 ] && exit 0; [ $$code = 0 ] || exit $$code; \
 	$(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster
@@ -97,7 +97,7 @@ budgets: $(READY)
 ablations: $(READY)
 	$(IN_ENV) snakemake --configfile $(CONFIG) config/ablations/cpu-options.yaml
 
-# The run is named after both files, so that the ablation of another run file does not replace its results.
+# The run is named after both files, so that ablations of different run files do not overwrite each other.
 NAME ?= matching-stage
 ABLATION = $(NAME)-$(basename $(notdir $(CONFIG)))
 ablation: $(READY)
@@ -113,11 +113,11 @@ tables: $(INSTALLED)
 	$(RUN) pytest --quiet tests/test_documents.py -k tables --write-tables
 
 MERMAID := 11.17.2
-# The variable silences an advertisement for MkDocs's successors.
+# The variable silences an advertisement for MkDocs's successor.
 docs: $(INSTALLED)
 	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
-# It draws the site's diagrams; without it they are text.
+# Mermaid draws the site's diagrams; without it they are shown as text.
 mermaid:
 	cd docs/site && npm pack --silent mermaid@$(MERMAID) \
 		&& tar xzf mermaid-$(MERMAID).tgz --strip-components 2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz

@@ -1,4 +1,4 @@
-"""The settings of a job, from a run file or from what the workflow passes."""
+"""The settings of a job, from a run file or as JSON from the workflow."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def read_job_settings(
     """Read the settings of a job.
 
     Args:
-        run_file, passed: one of them: the settings of the run, or those of the job as JSON.
-        runtime: plugins and settings of the block ``runtime`` that the command line gives.
-        label: of a variant of the run file.
-        method: whose training it is.
+        run_file, passed: exactly one of them: the run file, or the job's settings as JSON.
+        runtime: plugins and ``runtime`` settings given on the command line.
+        label: a variant of the run file.
+        method: the method that is trained, if any.
 
     Raises:
-        GeniferError: neither or both are given, or they are not valid.
+        GeniferError: neither or both are given, or they are invalid.
     """
     if passed is not None and run_file is None:
         return settings_from_job(passed, job, runtime)
@@ -42,14 +42,14 @@ def read_job_settings(
 
 
 def read_run_settings(run_file: Path | None, passed: str | None) -> RunSettings:
-    """Read all settings of a run, from one of the two."""
+    """Read all settings of a run from a run file or from JSON."""
     if passed is not None and run_file is None:
         return parse_settings(parse_mapping(passed, "--settings"), source="settings")
     return load_settings(_only(run_file, passed))
 
 
 def read_table_settings(job: str, run_file: Path | None, passed: str | None) -> dict[str, Any]:
-    """Read which folders a table is made from (`Layout.table_settings`), from one of the two."""
+    """Read from which folders a table is collected (`Layout.table_settings`)."""
     if passed is not None and run_file is None:
         table = parse_json(passed, "--settings")
         return {name: value for name, value in table.items() if name != "version"}
@@ -60,5 +60,5 @@ def _only(run_file: Path | None, passed: str | None) -> Path:
     if run_file is None:
         raise GeniferError("--config is missing; give it a run file, such as --config config/quickstart.yaml")
     if passed is not None:
-        raise GeniferError("--config and --settings were both given; the settings come from one of them")
+        raise GeniferError("--config and --settings were both given; give only one of them")
     return run_file

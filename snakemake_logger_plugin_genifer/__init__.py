@@ -1,7 +1,7 @@
-"""What `snakemake` prints in this project: a logger plugin of Snakemake, chosen in `workflow/profiles`.
+"""A logger plugin that decides what `snakemake` prints in this project; `workflow/profiles` select it.
 
-One line per finished job, one live line for what is running, warnings and errors in full. Everything else
-goes to Snakemake's log file alone. Snakemake finds the plugin by the name of this package. See
+It prints one line per finished job, one live line for the running jobs, and warnings and errors in full.
+Everything else goes to Snakemake's log file only. Snakemake finds the plugin by the name of this package. See
 https://github.com/snakemake/snakemake-interface-logger-plugins.
 """
 
@@ -16,14 +16,14 @@ __all__ = ["LogHandler", "let_cores_stand_alone"]
 
 
 def let_cores_stand_alone(arguments: list[str]) -> None:
-    """Let ``--cores`` and ``-c`` without a number mean all cores, as Snakemake's help says.
+    """Make ``--cores`` and ``-c`` without a number mean all cores, as Snakemake's help says.
 
-    From 8.0 on Snakemake's parser refuses that. It loads plugins before it parses its arguments, so they can
-    still be completed here. A Snakemake that accepts the option without a number takes it for all cores
-    itself, so there this changes nothing.
+    Since 8.0 Snakemake's parser refuses the option without a number. Plugins are loaded before the arguments
+    are parsed, so they can be completed here. A version that accepts the bare option also uses all cores, so
+    this changes nothing there.
 
     Args:
-        arguments: of the command line, the program first; completed in place.
+        arguments: the command line, the program first; changed in place.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for place in range(end - 1, 0, -1):

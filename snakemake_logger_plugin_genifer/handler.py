@@ -1,4 +1,4 @@
-"""The handler that Snakemake's log records reach, in a thread of their own."""
+"""The handler of Snakemake's log records; Snakemake calls it in a thread of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 QUIET_JOBS = "GENIFER_QUIET_JOBS"
-"""Environment variable: jobs print warnings only, because the handler prints the rest."""
+"""Environment variable that tells jobs to print only warnings, because the handler prints the rest."""
 
 UNINTERESTING = (
     "Assuming unrestricted shared filesystem usage",
@@ -47,30 +47,30 @@ UNINTERESTING = (
     "Reasons:",
     "Some jobs were triggered by provenance information",
 )
-"""Beginnings of Snakemake's messages that only its log file gets."""
+"""Beginnings of Snakemake's messages that go to its log file only."""
 
 FAILED_COMMAND = "returned non-zero exit status"
-"""In Snakemake's message of a failed job, which repeats its command. Its log says what went wrong."""
+"""Part of Snakemake's message about a failed job, which only repeats the command; the log gives the cause."""
 
 PLACE = re.compile(
     r'WorkflowError in file "[^"]*", line \d+:\n(?P<message>.*?)(\n  File "[^"]*", line \d+, in .*)+',
     re.DOTALL,
 )
-"""How Snakemake writes an error that the Snakefile raises."""
+"""Format in which Snakemake prints an error that the Snakefile raises."""
 
 NOT_COMPLETED = "At least one job did not complete successfully"
 
 LAST_WORDS = "Exiting because a job execution failed"
-"""Beginning of Snakemake's message after all jobs, if one has failed."""
+"""Beginning of Snakemake's last message if a job has failed."""
 
 LINES_OF_LOG = 12
-"""Last lines of a failed job's log that are printed."""
+"""Number of lines printed from the end of a failed job's log."""
 
 
 class LogHandler(LogHandlerBase):
-    """Prints a run so that one can watch it.
+    """Prints the progress of a run.
 
-    With ``--verbose`` or ``--debug-dag`` it prints what Snakemake would print itself.
+    With ``--verbose`` or ``--debug-dag`` it prints Snakemake's own output.
     """
 
     @property
@@ -257,13 +257,13 @@ class LogHandler(LogHandlerBase):
 
 
 def without_place(text: str) -> str:
-    """A message of a Snakefile without the place in the Snakefile, which says nothing to a user."""
+    """Return an error message without its line in the Snakefile, which does not help a user."""
     found = PLACE.fullmatch(text)
     return found["message"].strip() if found else text
 
 
 def _snakemakes_own(settings: object) -> logging.Handler:
-    """The handler that Snakemake would use without a plugin."""
+    """Return the handler that Snakemake would use without a plugin."""
     from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 
     given = vars(settings)

@@ -1,4 +1,4 @@
-"""A job as a line of text."""
+"""Jobs as lines of text."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 TARGET = "all"
-"""The rule that makes nothing itself."""
+"""The rule that only collects the files of the others."""
 
 NAME_WIDTH, LABEL_WIDTH = 25, 41
 
 TOLD_BY_RULE = "shared"
-"""Group of the trainings that all methods share."""
+"""Group of the trainings that methods share."""
 
 SCALARS = ("g_loss", "d_loss", "loss", "accuracy")
-"""Scalars of a training that are printed, the first two that it has."""
+"""Scalars to print, in order of preference; a training shows the first two that it logs."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that Snakemake has started, or would start.
+    """A job that Snakemake has started, or would start in a dry run.
 
     Attributes:
-        number: Snakemake's.
-        logs: the job's own log first, if it has one; then those of the executor.
-        began: seconds since the epoch.
+        number: Snakemake's job id.
+        logs: the job's own log first, if it has one, then those of the executor.
+        began: start in seconds since the epoch.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Job:
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> Job:
-        """The job that a record of Snakemake tells of."""
+        """Return the job that a log record of Snakemake describes."""
         said = vars(record)
         logs = [Path(str(path).partition(" (")[0]) for path in said.get("log") or ()]
         return cls(
@@ -52,34 +52,34 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The rule, with the group of the job where the rule does not tell it."""
+        """The rule, followed by the job's group if the rule does not imply it."""
         group = self.wildcards.get("group", TOLD_BY_RULE)
         told = group == TOLD_BY_RULE or self.rule.endswith(f"train_{group}")
         return self.rule.replace("_", " ") + ("" if told else f" ({group})")
 
     @property
     def label(self) -> str:
-        """What tells the job from the others of a run."""
+        """Name, task and seed, which identify the job within a run."""
         where = [f"{name} {self.wildcards[name]}" for name in ("task", "seed") if name in self.wildcards]
         return "  ".join([f"{self.name:{NAME_WIDTH}}", *where]).rstrip()
 
     def finished(self, now: float) -> str:
-        """The line for a job that has ended."""
+        """Return the line of a finished job."""
         return "  ".join([f"{self.label:{LABEL_WIDTH}}", f"{seconds(now - self.began):>8}", *self._scalars()])
 
     def running(self, now: float) -> str:
-        """The line for a job that runs."""
+        """Return the line of a running job."""
         status = self._status()
         step = [f"step {status['done']}/{status['steps']}"] if status.get("steps") else []
         return "  ".join([self.label, seconds(now - self.began), *step, *self._scalars()])
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether it is a training that was told to stop."""
+        """Whether the job is a training that was asked to stop."""
         return self._status().get("state") == "interrupted"
 
     def end_of_log(self, count: int) -> list[str]:
-        """Its error message, or else the last lines of its log; none if it has not begun to write one."""
+        """Return the error message or else the last lines of the log; empty if there is no log yet."""
         lines: list[str] = []
         for log in self.logs[:1]:
             with contextlib.suppress(OSError):
@@ -88,11 +88,11 @@ class Job:
         return lines[messages[-1] if messages else -count :]
 
     def _status(self) -> dict[str, Any]:
-        """What a training says of itself; empty for other jobs."""
+        """Return the content of a training's status file; empty for other jobs."""
         from genifer.runtime.status import STATUS, read_status
 
         status = read_status(self.logs[0].with_name(STATUS)) if self.logs else {}
-        # Trainings of one folder write one after the other: an older one's words are not this one's.
+        # An earlier training may have left its status in the same folder.
         return status if self.rule.endswith(str(status.get("job", "-"))) else {}
 
     def _scalars(self) -> list[str]:
@@ -105,7 +105,7 @@ def seconds(time: float) -> str:
 
 
 def clock(time: float) -> str:
-    """Seconds as minutes and seconds, with hours where there are any."""
+    """Format seconds as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(time), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

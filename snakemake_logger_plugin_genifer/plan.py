@@ -1,4 +1,4 @@
-"""The plan that ``snakemake -n`` prints: one line per rule and reason."""
+"""The plan printed by ``snakemake -n``: one line per rule and reason."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ REASONS = {
     "Software environment definition has changed since last execution": "changed environment",
     "Forced execution": "forced",
 }
-"""Snakemake's reasons, and how the plan puts them, the first that applies."""
+"""Snakemake's reasons and their wording in the plan; the first that applies is used."""
 
 NAMES_FILES = ("Incomplete output files", "Updated input files")
-"""Reasons whose files say more than the reason."""
+"""Reasons shown together with the file they name."""
 
 
 @dataclass
 class Row:
-    """Jobs of one rule with one reason."""
+    """Jobs of one rule that run for the same reason."""
 
     rule: str
     reason: str
@@ -49,7 +49,7 @@ class Plan:
             self.rows.setdefault(key, Row(*key)).jobs.append(job)
 
     def lines(self) -> list[str]:
-        """The plan as aligned text, in the order in which jobs could run."""
+        """Return the plan as aligned text, in an order in which jobs could run."""
         cells: list[tuple[str, ...]] = [("jobs", "rule", "task", "seed", "why")]
         for row in self.rows.values():
             where = [ranges([job.wildcards.get(name, "") for job in row.jobs]) for name in ("task", "seed")]
@@ -69,7 +69,7 @@ class Plan:
 
 
 def short(reason: str) -> str:
-    """A reason of Snakemake in a few words, with the first file that it names."""
+    """Shorten one of Snakemake's reasons, keeping the first file that it names."""
     for known, words in REASONS.items():
         for part in reason.split("; "):
             if part.startswith(known):
@@ -81,7 +81,7 @@ def short(reason: str) -> str:
 
 
 def ranges(numbers: Sequence[str]) -> str:
-    """Numbers in few characters: ``0-2, 5``."""
+    """Format numbers as ranges: ``0-2, 5``."""
     found = sorted({int(number) for number in numbers if number})
     parts: list[list[int]] = []
     for number in found:

@@ -1,8 +1,8 @@
-# Several runs in one invocation: each is the workflow of the Snakefile, as a module with its own settings.
-# Which runs there are, says the grid file (config/grid.yaml), which genifer/grid.py reads.
+# Several runs in one invocation: each run is the workflow of the Snakefile, as a module with its own settings.
+# The grid file (config/grid.yaml), which genifer/grid.py reads, defines the runs.
 from snakemake.utils import min_version
 
-# Modules whose names are not known before.
+# Needed for modules with computed names.
 min_version("9.27")
 
 
@@ -27,7 +27,7 @@ for run in GRID.runs:
         config:
             dict(GRID.runs[run])
 
-    # One rule downloads what several runs need.
+    # If several runs need the same download, only one rule makes it.
     if GRID.shares_download(run):
 
         use rule * from run exclude download_data as prefix*

@@ -1,4 +1,4 @@
-"""The page of all commands with their arguments and options, as `genifer --help` describes them."""
+"""The reference page of all commands with their arguments and options, generated from `genifer --help`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from genifer.cli import app
 HEAD = """\
 # Commands
 
-Snakemake calls most of these commands, one per job; each also runs by hand. `genifer COMMAND --help` prints
-the same text.
+Snakemake calls most of these commands, one per job; you can also run each by hand. `genifer COMMAND --help`
+prints the same text.
 
 """
 
 
 def commands_reference() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     context = typer.Context(group, info_name="genifer")
@@ -38,7 +38,7 @@ def commands_reference() -> str:
 
 
 def section(name: str, command: TyperCommand | TyperGroup, context: typer.Context) -> str:
-    """A command's usage, arguments and options."""
+    """Return the section of a command: usage, arguments and options."""
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     text = "\n\n".join(paragraphs(command))
     return f"## `{name}`\n\n{text}\n\n```text\n{usage}\n```\n\n{''.join(parameters(command, context))}\n"
@@ -49,7 +49,7 @@ def paragraphs(command: TyperCommand | TyperGroup) -> list[str]:
 
 
 def parameters(command: TyperCommand | TyperGroup, context: typer.Context) -> Iterator[str]:
-    """Arguments and options as a definition list."""
+    """Return arguments and options as a definition list."""
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and "--help" not in parameter.opts:

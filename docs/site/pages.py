@@ -1,8 +1,8 @@
-"""A hook of MkDocs: which files are pages of the site, and what their links lead to.
+"""An MkDocs hook that chooses the pages of the site and adapts their links.
 
-Every page has the path that it has in the repository, so that relative links between pages need no change.
-Files that pages link to are part of the site, too: code and settings as pages that show them, pictures and
-CSV files as they are.
+Every page keeps its path in the repository, so that relative links between pages need no change. Files that
+pages link to are part of the site, too: code and settings as pages that show them, pictures and CSV files
+unchanged.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ GENERATED = {
 AS_THEY_ARE = {".png", ".svg", ".csv"}
 STYLE = "docs/site/style.css"
 MERMAID = "docs/site/mermaid.min.js"
-"""A copy of Mermaid, which draws diagrams. Without it they are text: the theme would load Mermaid over the
-network, and where that fails, its search stops working, too."""
+"""A local copy of Mermaid, which draws diagrams. Without it diagrams are shown as text, because the theme
+would load Mermaid over the network, and if that fails, the site's search stops working, too."""
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml"}
 
@@ -52,7 +52,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Replace the files of ``docs_dir`` by the site's."""
+    """Replace the files of ``docs_dir`` by those of the site."""
     for file in list(files):
         if file.src_dir == config.docs_dir:
             files.remove(file)
@@ -64,7 +64,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(of_repository(path, config))
     for name, generate in GENERATED.items():
         files.append(File.generated(config, name, content=generate()))
-    # MkDocs reports links that lead nowhere.
+    # MkDocs reports broken links.
     for path in sorted(path for path in linked - set(pages) if (ROOT / path).exists()):
         if Path(path).suffix in AS_THEY_ARE:
             files.append(of_repository(path, config))
@@ -76,7 +76,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
-    """Let links to code and settings lead to the pages that show them."""
+    """Redirect links to code and settings to the pages that show them."""
     here = page.file.src_uri
 
     def led(link: re.Match[str]) -> str:
@@ -92,7 +92,7 @@ def of_repository(path: str, config: MkDocsConfig) -> File:
 
 
 def resolved(page: str, link: str) -> str:
-    """The path in the repository that a page's relative link leads to."""
+    """Return the path in the repository of a page's relative link."""
     return normpath((Path(page).parent / link).as_posix())
 
 
@@ -105,12 +105,12 @@ def python_files(folder: str) -> Iterator[str]:
 
 
 def shown_at(path: str) -> str:
-    """The page that shows a file or a folder."""
+    """Return the path of the page that shows a file or a folder."""
     return f"{path}/index.md" if (ROOT / path).is_dir() else f"{path}.md"
 
 
 def shown(path: str) -> str:
-    """A page, kept out of the search, with the content of a file or a folder."""
+    """Return a page with the content of a file or a folder, excluded from the search."""
     head = f"---\nsearch:\n  exclude: true\n---\n\n# `{path}`\n\n"
     if (ROOT / path).is_dir():
         names = sorted(Path(child).name for child in python_files(path))

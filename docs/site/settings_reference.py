@@ -1,4 +1,4 @@
-"""The pages of all settings: what is allowed, default and meaning, from the models that check run files."""
+"""Reference pages of all settings: meaning, default, allowed values; from the models that check run files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Settings lie in blocks: `gan.r1_gamma` is the line `r1_gamma` under `gan:`. The 
 
 ## Run { #run-file }
 
-What lies in no block.
+Settings outside any block.
 
 """
 METHOD_SETTINGS = """\
@@ -40,7 +40,7 @@ LIMITS = {
 
 
 def settings_reference() -> str:
-    """The page of all settings but those of methods, as Markdown."""
+    """Return the page of all settings except those of methods, as Markdown."""
     registry = registry_of([])
     defaults = settings_model(registry)()
     names = [name for name in type(defaults).model_fields if name not in registry.methods]
@@ -50,13 +50,13 @@ def settings_reference() -> str:
 
 
 def method_settings_reference() -> str:
-    """The page of the methods' settings, as Markdown."""
+    """Return the page of the methods' settings, as Markdown."""
     registry = registry_of([])
     return "".join([METHOD_SETTINGS, *sections(settings_model(registry)(), registry.methods)])
 
 
 def sections(block: BaseModel, names: Iterable[str], path: str = "", level: int = 2) -> Iterator[str]:
-    """A section for each block in a block, its own settings before the blocks in it."""
+    """Return one section per block, each with its own settings before the blocks inside it."""
     for name in names:
         inner = getattr(block, name)
         text = type(block).model_fields[name].description or type(inner).__doc__ or ""
@@ -68,7 +68,7 @@ def sections(block: BaseModel, names: Iterable[str], path: str = "", level: int 
 
 
 def settings(block: BaseModel, names: Iterable[str], path: str = "") -> Iterator[str]:
-    """The settings of a block as a definition list, each with an anchor of its name."""
+    """Return the settings of a block as a definition list, each with its name as anchor."""
     schema = type(block).model_json_schema()["properties"]
     for name in names:
         full, default = f"{path}{name}", flow_style(block.model_dump(mode="json")[name])
@@ -78,7 +78,7 @@ def settings(block: BaseModel, names: Iterable[str], path: str = "") -> Iterator
 
 
 def allowed(schema: Mapping[str, Any]) -> str:
-    """What the JSON schema of a setting allows, in words."""
+    """Describe in words which values the JSON schema of a setting allows."""
     if "anyOf" in schema:
         return ", or ".join(map(allowed, schema["anyOf"]))
     values = [schema["const"]] if "const" in schema else schema.get("enum")

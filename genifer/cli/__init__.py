@@ -1,6 +1,6 @@
 """The command line: one command per rule of the workflow, and commands to start, watch and check runs.
 
-Modules that import PyTorch or the settings are imported inside the commands, so that help is quick.
+Modules that import PyTorch or the settings are imported inside the commands, so that `--help` starts quickly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genifer.runtime.usage import begin
 
 app = typer.Typer(
     help="Generative feature-driven image replay for continual learning.\n\n"
-    "Snakemake runs the jobs of a run in the right order; each also runs by hand.",
+    "Snakemake runs the jobs of a run in the right order; you can also run each job by hand.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,7 +43,7 @@ def _version(wanted: bool) -> None:
 def options(
     log: Annotated[
         Path | None,
-        option("--log", "Also write all messages to this file."),
+        option("--log", "Write all messages to this file, too."),
     ] = None,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -53,11 +53,11 @@ def options(
 
 
 COLLECT_AFTER = 100_000
-"""Objects made between two collections of garbage. Python's 700 or 2,000 cost a job's start 0.2 s."""
+"""Allocations between garbage collections. Python's default (700 or 2,000) delays a job's start by 0.2 s."""
 
 
 def main() -> None:
-    """Run the command line; a `GeniferError` is one message and its exit code."""
+    """Run the command line; a `GeniferError` prints its message and exits with its code."""
     begin()
     gc.set_threshold(COLLECT_AFTER)
     try:
@@ -66,8 +66,8 @@ def main() -> None:
         logging.getLogger("genifer").error("genifer: %s", error)
         sys.exit(error.exit_code)
     except Exception:
-        # The traceback of a bug belongs into the job's log, too.
+        # The traceback of a bug belongs in the job's log, too.
         logging.getLogger("genifer").exception("genifer: unexpected error")
         sys.exit(1)
     finally:
-        gc.freeze()  # otherwise Python searches all modules for garbage before it ends: 0.3 s
+        gc.freeze()  # otherwise Python scans all modules for garbage before it exits, which takes 0.3 s

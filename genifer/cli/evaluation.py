@@ -1,4 +1,4 @@
-"""Commands that evaluate, and those that make a run's tables and plots."""
+"""Commands that evaluate, and commands that write a run's tables and plots."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluate_replay(
     output: o.Output,
     options: o.JobOptions,
     judge: Annotated[
-        Path | None, o.option("--judge", "Checkpoint of a classifier that no GAN was trained against.")
+        Path | None, o.option("--judge", "Classifier checkpoint that no GAN was trained against.")
     ] = None,
 ) -> None:
     """Compare replay with real images.
@@ -50,7 +50,7 @@ def evaluate_replay(
 
 @o.shared_options
 def tabulate(table: Table, results: o.Results, options: o.SettingsOptions) -> None:
-    """Collect what jobs have written into a CSV table."""
+    """Collect the results of jobs into a CSV table."""
     from genifer.evaluation.collect import COLLECTORS
 
     job, collect = COLLECTORS[table]
@@ -70,7 +70,7 @@ def write_tables(results: o.Results, options: o.SettingsOptions) -> None:
 def plot(what: Plot, results: o.Results, options: o.SettingsOptions, data: o.OptionalData = None) -> None:
     """Draw plots from a run's tables, as PNG, SVG and PDF.
 
-    DATA are the test images, for the pictures of forgotten classes.
+    DATA are the test images, shown beside the forgotten classes.
     """
     from genifer.published import fitting
     from genifer.report.draw import draw
@@ -96,7 +96,7 @@ def plot_sample_grids(
     old_gan: o.OldGan = None,
     seed: o.Seed = 0,
 ) -> None:
-    """Draw real images and samples of generators, as PNG, SVG and PDF."""
+    """Draw sample grids of real and generated images, as PNG, SVG and PDF."""
     from genifer.report.plots.sample_grids import plot_sample_grids as draw
 
     plots = options.load("plot").plots

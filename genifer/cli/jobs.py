@@ -14,7 +14,7 @@ from genifer.cli import options as o
 def download_data(
     output: Annotated[Path, o.option("--output", "The archive to write.")], options: o.JobOptions
 ) -> None:
-    """Download the data set's archive, or the rest of it."""
+    """Download the data set's archive; an interrupted download continues."""
     from genifer.data.download import download_archive
 
     run = options.load("download_data")
@@ -25,7 +25,7 @@ def download_weights(
     architecture: Annotated[str, typer.Argument(help="resnet18, resnet34 or resnet50.")],
     output: Annotated[Path, o.option("--output", "The file to write.")],
 ) -> None:
-    """Download torchvision's ImageNet weights, or the rest of them."""
+    """Download torchvision's ImageNet weights; an interrupted download continues."""
     from genifer.data.download import download_weights as download
 
     download(architecture, output)
@@ -35,7 +35,9 @@ def download_weights(
 def prepare_data(
     output: Annotated[Path, o.option("--output", "Folder for the prepared files.")],
     options: o.JobOptions,
-    archive: Annotated[Path | None, o.option("--archive", "Downloaded archive, if there is one.")] = None,
+    archive: Annotated[
+        Path | None, o.option("--archive", "Downloaded archive, if the data set has one.")
+    ] = None,
 ) -> None:
     """Split a data set into tasks."""
     import torch
@@ -56,9 +58,9 @@ def use_checkpoint(
     output: Annotated[Path, o.option("--output", "The checkpoint to write.")],
     options: o.JobOptions,
     classifier: Annotated[Path | None, o.option("--classifier", "Checkpoint of a classifier.")] = None,
-    gan: Annotated[Path | None, o.option("--gan", "Or checkpoint of a GAN.")] = None,
+    gan: Annotated[Path | None, o.option("--gan", "Checkpoint of a GAN, instead of --classifier.")] = None,
 ) -> None:
-    """Use a checkpoint from elsewhere instead of a training."""
+    """Use an existing checkpoint instead of training one."""
     from genifer.training.start import use_checkpoint as use
 
     use(options.load("use_checkpoint"), classifier, gan, data[0], output)
@@ -103,7 +105,7 @@ def train(
     old_gan: o.OldGan = None,
     pretrained: o.Pretrained = None,
 ) -> None:
-    """Learn a task by a method, from the task before."""
+    """Learn the next task with a method."""
     name = f"train_{method}"
     with options.training(name, method) as run:
         from genifer.training.classifier import train_task
@@ -124,11 +126,11 @@ def train(
 def train_gan(
     data: o.Data,
     classifier: o.Classifier,
-    old_gan: Annotated[Path, o.option("--old-gan", "GAN after the task before.")],
+    old_gan: Annotated[Path, o.option("--old-gan", "GAN after the previous task.")],
     output: o.Output,
     options: o.JobOptions,
 ) -> None:
-    """Train the GAN on a later task, by distillation."""
+    """Train the GAN on a later task, with distillation from the old GAN."""
     with options.training("train_gan") as run:
         from genifer.training.gan import train_gan as train_on
         from genifer.training.job import job_of

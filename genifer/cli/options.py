@@ -1,4 +1,4 @@
-"""The options that commands share, each written once."""
+"""The options that commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Data = Annotated[list[Path], typer.Argument(metavar="DATA...", help="Prepared im
 OptionalData = Annotated[list[Path] | None, typer.Argument(metavar="[DATA...]", help="Prepared images.")]
 Classifier = Annotated[Path, option("--classifier", "Checkpoint of a classifier.")]
 Gan = Annotated[Path, option("--gan", "Checkpoint of a GAN.")]
-OldClassifier = Annotated[Path | None, option("--old-classifier", "Classifier after the task before.")]
-OldGan = Annotated[Path | None, option("--old-gan", "GAN after the task before.")]
+OldClassifier = Annotated[Path | None, option("--old-classifier", "Classifier after the previous task.")]
+OldGan = Annotated[Path | None, option("--old-gan", "GAN after the previous task.")]
 Pretrained = Annotated[
-    Path | None, option("--pretrained", "File of weights that classifier.pretrained stands for.")
+    Path | None, option("--pretrained", "Weights file that classifier.pretrained refers to.")
 ]
 Label = Annotated[str, option("--method", "Label for the column `method`.")]
 Seed = Annotated[int, option("--seed", "Seed of the training.", min=0)]
-Device = Annotated[str | None, option("--device", "auto, cpu or cuda; instead of runtime.device.")]
+Device = Annotated[str | None, option("--device", "auto, cpu or cuda; overrides runtime.device.")]
 AsJson = Annotated[bool, option("--json", "Print one JSON object, for scripts.")]
 
 
 @dataclass
 class SettingsOptions:
-    """Where a job's settings come from: a run file, or what the workflow passes."""
+    """Source of a job's settings: a run file, or JSON passed by the workflow."""
 
     config: Annotated[Path | None, option("--config", "Run file, such as config/quickstart.yaml.")] = None
     settings: Annotated[str | None, option("--settings", "Settings as JSON, instead of --config.")] = None
@@ -52,7 +52,7 @@ class SettingsOptions:
         return read_job_settings(job, self.config, self.settings, {})
 
     def table_settings(self, job: str) -> dict[str, Any]:
-        """Read which folders a table is made from."""
+        """Read from which folders a table is collected."""
         from genifer.job_input import read_table_settings
 
         return read_table_settings(job, self.config, self.settings)
@@ -60,17 +60,17 @@ class SettingsOptions:
 
 @dataclass
 class JobOptions(SettingsOptions):
-    """Options of a job that computes."""
+    """Options of trainings and evaluations."""
 
     variant: Annotated[str | None, option("--variant", "Label of a variant in the run file.")] = None
     seed: Seed = 0
     device: Device = None
     runtime: Annotated[
-        str | None, option("--runtime", "Settings of the block runtime, such as '{compile: off}'.")
+        str | None, option("--runtime", "Settings of the runtime block, such as '{compile: off}'.")
     ] = None
 
     def load(self, job: str, method: str | None = None) -> RunSettings:
-        """Read the settings of a job; ``method`` is the one whose training it is."""
+        """Read the settings of a job; ``method`` is the method that is trained, if any."""
         from genifer.job_input import read_job_settings
         from genifer.run_file import parse_mapping
 
@@ -80,9 +80,9 @@ class JobOptions(SettingsOptions):
 
     @contextmanager
     def training(self, job: str, method: str | None = None) -> Iterator[RunSettings]:
-        """Give the settings of a training, in each of its processes, while it holds the lease of its GPUs.
+        """Yield the settings of a training in each of its processes, while it holds the lease on its GPUs.
 
-        PyTorch must be imported inside, not before.
+        Import PyTorch inside the context, not before.
         """
         from genifer.runtime.gpu_lease import leased_gpus
         from genifer.runtime.processes import run_in_several
@@ -96,7 +96,7 @@ class JobOptions(SettingsOptions):
 
 
 def shared_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``options`` by the options of its class, for the command line to read."""
+    """Replace the parameter ``options`` by the options of its class, so that Typer sees them."""
     hints = get_type_hints(function, include_extras=True)
     kind = hints.pop("options")
     hints.pop("return")

@@ -14,12 +14,15 @@ from genifer.errors import GeniferError
 @o.shared_options
 def check(
     options: o.JobOptions,
-    elsewhere: Annotated[bool, o.option("--elsewhere", "Jobs run on other machines.")] = False,
+    elsewhere: Annotated[
+        bool, o.option("--elsewhere", "Jobs run on other machines, so do not check this machine's devices.")
+    ] = False,
     gpus: Annotated[
-        int | None, o.option("--gpus", "GPUs for trainings at a time: Snakemake's --resources gpu=N.")
+        int | None,
+        o.option("--gpus", "GPUs that trainings may use at once, as in Snakemake's --resources gpu=N."),
     ] = None,
 ) -> None:
-    """Check settings, data and device before a run."""
+    """Check the settings, data and device of a run before it starts."""
     from genifer.job_input import read_run_settings
     from genifer.monitor.preflight import check_run
 
@@ -33,11 +36,11 @@ def doctor(
     as_json: o.AsJson = False,
     write_limits: Annotated[
         Path | None,
-        o.option("--write-limits", "Profile of Snakemake that gets the time limits of trainings."),
+        o.option("--write-limits", "Snakemake profile to write the time limits of trainings to."),
     ] = None,
-    max_minutes: Annotated[int, o.option("--max-minutes", "Longest limit to write.", min=1)] = 1440,
+    max_minutes: Annotated[int, o.option("--max-minutes", "Upper bound of the limits.", min=1)] = 1440,
 ) -> None:
-    """Check machine, data, disk and time before a long run, or before the runs of a grid file.
+    """Check machine, data, disk space and run time before a long run or a grid of runs.
 
     Prints one line per check. Exits with 1 if something would stop the run.
     """
@@ -58,7 +61,7 @@ def doctor(
         hours |= {prefix + rule: each for rule, each in hours_of_trainings(findings).items()}
     if write_limits is not None:
         if stops:
-            raise GeniferError(f"{write_limits}: no limits were written; resolve what would stop the run")
+            raise GeniferError(f"{write_limits}: no limits were written; first fix what would stop the run")
         write(write_limits, limits(hours, max_minutes))
         typer.echo(f"limits {write_limits}: set-resources: runtime of {', '.join(hours)}", err=as_json)
     raise typer.Exit(int(stops))
@@ -67,7 +70,7 @@ def doctor(
 def watch(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Names; by default those under way, or the newest."),
+        typer.Argument(help="Names of runs; by default those in progress, else the newest."),
     ] = None,
     once: Annotated[bool, o.option("--once", "Print one plain line per run.")] = False,
     every: Annotated[float, o.option("--every", "Seconds between updates.", min=0.1)] = 2.0,
@@ -75,7 +78,7 @@ def watch(
 ) -> None:
     """Show the progress of runs, live.
 
-    Ends when they have ended; exits with 1 if one has failed or stopped.
+    Ends when they end; exits with 1 if one has failed or stopped.
     """
     from genifer.monitor.watch.run import watch as show
 
@@ -94,13 +97,13 @@ def summary(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of finished runs, or folders.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of finished runs.")],
     reference: Annotated[
         str, o.option("--reference", "Method that the others are compared with.")
     ] = "genifer",
     output: Annotated[Path, o.option("--output", "Folder for the files.")] = Path("comparison"),
     results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
-    apart: Annotated[bool, o.option("--apart", "Average nothing over runs: each is a group.")] = False,
+    apart: Annotated[bool, o.option("--apart", "Show each run separately; never average over runs.")] = False,
 ) -> None:
     """Compare methods of finished runs in one table and one figure.
 
@@ -115,23 +118,24 @@ def compare(
 
 def report(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Names of finished runs, or folders; by default the newest.")
+        list[str] | None, typer.Argument(help="Names or folders of finished runs; by default the newest.")
     ] = None,
     config: Annotated[
         list[Path] | None,
-        o.option("--config", "Run file or grid file, instead of names; later ones override earlier ones."),
+        o.option("--config", "Run file or grid file, instead of names; later files override earlier ones."),
     ] = None,
     output: Annotated[
-        Path | None, o.option("--output", "The page, for a single run; else report.html in its folder.")
+        Path | None,
+        o.option("--output", "The page to write, if there is one run; by default report.html in its folder."),
     ] = None,
     with_snakemake: Annotated[
-        bool, o.option("--with-snakemake", "Write Snakemake's own report beside it, too.")
+        bool, o.option("--with-snakemake", "Also write Snakemake's own report beside the page.")
     ] = False,
     results: Annotated[Path, o.option("--results", "Folder of the runs.")] = Path("results"),
 ) -> None:
-    """Write the report of finished runs, one HTML page per run with all plots and tables.
+    """Write the report of finished runs: one HTML page per run with all plots and tables.
 
-    Prints the page's path.
+    Prints the path of each page.
     """
     from genifer.report.html_report.command import write_reports
 

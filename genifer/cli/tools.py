@@ -1,4 +1,4 @@
-"""Commands that print what there is, measure, and import."""
+"""Commands that list settings and methods, run benchmarks, and import published runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WithPlugins = Annotated[Path | None, o.option("--config", "Run file whose plugin
 def settings(
     config: WithPlugins = None,
     run: Annotated[
-        str | None, o.option("--run", "Print those that this run was made with last, as a run file.")
+        str | None, o.option("--run", "Print the settings that this run was last made with, as a run file.")
     ] = None,
-    schema: Annotated[bool, o.option("--schema", "Print the JSON schema instead.")] = False,
+    schema: Annotated[bool, o.option("--schema", "Print their JSON schema instead.")] = False,
 ) -> None:
-    """Print all settings with defaults and meanings."""
+    """Print all settings with their defaults and meanings."""
     import json
 
     import yaml
@@ -62,23 +62,31 @@ def bench(
     what: Annotated[
         Benchmark,
         typer.Argument(
-            help="What to measure; next-task: each method of the run that trains; all excludes growth."
+            help="What to measure; next-task: a later task of each method that trains; all: all but growth."
         ),
     ] = "all",
     config: o.RunFile = Path("config/config.yaml"),
     device: o.Device = None,
-    precision: Annotated[Precision | None, o.option("--precision", "Instead of runtime.precision.")] = None,
-    compiled: Annotated[bool, o.option("--compile/--no-compile", "Compile losses.")] = False,
+    precision: Annotated[Precision | None, o.option("--precision", "Overrides runtime.precision.")] = None,
+    compiled: Annotated[bool, o.option("--compile/--no-compile", "Compile the losses.")] = False,
     steps: Annotated[int, o.option("--steps", "Steps per repeat.", min=1)] = 3,
     repeats: Annotated[int, o.option("--repeats", "Number of repeats.", min=1)] = 5,
-    ada_p: Annotated[float | None, o.option("--ada-p", "Fixed augmentation.", min=0, max=1)] = None,
-    plot: Annotated[Path | None, o.option("--plot", "growth: draw the figures to this PNG file.")] = None,
-    against: Annotated[Path | None, o.option("--against", "Another checkout to compare with.")] = None,
-    against_config: Annotated[Path | None, o.option("--against-config", "Its run file.")] = None,
-    rounds: Annotated[int, o.option("--rounds", "--against: number of turns.", min=1)] = 5,
+    ada_p: Annotated[
+        float | None, o.option("--ada-p", "Fixed probability of augmentation.", min=0, max=1)
+    ] = None,
+    plot: Annotated[Path | None, o.option("--plot", "growth: PNG file to draw the measurements to.")] = None,
+    against: Annotated[
+        Path | None, o.option("--against", "Folder of another checkout to compare with.")
+    ] = None,
+    against_config: Annotated[
+        Path | None, o.option("--against-config", "Run file of the other checkout.")
+    ] = None,
+    rounds: Annotated[
+        int, o.option("--rounds", "With --against: how often to alternate between the checkouts.", min=1)
+    ] = 5,
     as_json: o.AsJson = False,
 ) -> None:
-    """Measure steps, data and files at a run's sizes."""
+    """Measure training steps, data loading and files at a run's sizes."""
     from genifer.bench.against import compare, options_of
     from genifer.bench.run import run_benchmarks
     from genifer.run_file import load_settings
@@ -96,7 +104,9 @@ def import_reference(
     classifier: Annotated[Path | None, o.option("--classifier", "<id>_model_best_val_loss.pt.")] = None,
     generator: Annotated[Path | None, o.option("--generator", "<id>_generator.pt.")] = None,
     discriminator: Annotated[Path | None, o.option("--discriminator", "<id>_discriminator.pt.")] = None,
-    gan_task: Annotated[int | None, o.option("--gan-task", "Task of the GAN, if another.")] = None,
+    gan_task: Annotated[
+        int | None, o.option("--gan-task", "Task of the GAN, if it differs from the classifier's.")
+    ] = None,
 ) -> None:
     """Import configs and checkpoints of the published code."""
     from genifer.compat.import_run import import_reference as import_run

@@ -1,4 +1,4 @@
-"""Accuracy after every task, quality of the replay, and costs: measured, and collected into tables."""
+"""Measure accuracy after every task, replay quality and costs, and collect them into tables."""
 
 METRICS = (
     "average_incremental_accuracy",
@@ -16,10 +16,10 @@ METRIC_NAMES = {
     "final_accuracy": "final",
     "forgetting": "forgetting",
 }
-"""The metrics that narrow tables show, and how they head their columns; CSV files have all."""
+"""The metrics shown in narrow tables, with their column headings; CSV files have all metrics."""
 
 RUN_COLUMN = "run"
-"""First column of each table of a run, before those listed here. Tables of earlier versions lack it."""
+"""First column of each table of a run, before the columns listed here. Tables of earlier versions lack it."""
 
 SUMMARY_COLUMNS = [
     "method",
@@ -27,13 +27,13 @@ SUMMARY_COLUMNS = [
     "old_images",
     *(f"{name}_{statistic}" for name in METRICS for statistic in ("mean", "std")),
 ]
-"""Columns of summary.csv; ``old_images`` (none, all or exemplars): those that a training uses."""
+"""Columns of summary.csv; ``old_images`` (none, all or exemplars) says which old images trainings use."""
 
 COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
-"""Columns of accuracy.csv. Where the class order is drawn from the seed, `ORDER_COLUMN` follows."""
+"""Columns of accuracy.csv. If the class order is drawn from the seed, `ORDER_COLUMN` follows."""
 
 ORDER_COLUMN = "class_order"
-"""Column of accuracy.csv that says ``seed``: each seed of the run has a class order of its own."""
+"""Column of accuracy.csv whose value is ``seed`` if each seed of the run has a class order of its own."""
 
 CONFUSION_COLUMNS = [
     "method",
@@ -90,15 +90,15 @@ COST_COLUMNS = [
     "torch",
     "python",
 ]
-"""Columns of costs.csv: of each job wall time, CPU time and peak memory (MiB), when it ended, and where and
-with what it ran; ``group`` as in `genifer.layout`."""
+"""Columns of costs.csv: for each job wall time, CPU time, peak memory (MiB), end, machine and versions;
+``group`` as in `genifer.layout`."""
 
 SIZES = ("minutes", "parameters", "stored_mb")
 
 BUDGET_COLUMNS = ["method", "series", "seed", "gan_steps", *SIZES]
-"""Columns of budget.csv: what the trainings of each method took, those that it shares included; parameters
-that classify after the last task; MB that it keeps between tasks. Methods of one series differ only in
-steps and in how the EMA follows them."""
+"""Columns of budget.csv: minutes and GAN steps of each method's trainings, shared ones included; parameters
+used to classify after the last task; MB kept between tasks. Methods of one series differ only in steps and in
+the EMA settings that depend on them."""
 
 FIRST_TASK_JOB = "pretrain_classifier"
-"""The first task's training, which methods share."""
+"""The training of the first task, which methods share."""

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier on the test images of each task, and its confusions."""
+"""Accuracy and confusion counts of a classifier on the test images of each task."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def evaluate(
     device: torch.device,
     registry: Registry,
 ) -> None:
-    """Evaluate on the tasks whose images are given, among all classes so far.
+    """Evaluate a classifier on all tasks so far, among all classes so far.
 
-    Writes ``accuracy.csv``, one row per task, and ``confusion.csv``, which class the images of each class are
-    taken for. The method that made the checkpoint classifies: by the head, or in its own way.
+    Writes ``accuracy.csv``, one row per task, and ``confusion.csv``, the predicted classes of the images of
+    each class. The method that made the checkpoint classifies, with the head or in its own way.
 
     Args:
-        label: for the column ``method``.
+        label: value of the column ``method``.
         data_paths: prepared files of the tasks 0 to t in order.
         output: folder of the tables.
     """
@@ -66,6 +66,8 @@ def evaluate(
         found, counts = torch.stack([data.labels, predicted]).unique(dim=1, return_counts=True)
         for (true, taken_for), count in zip(found.T.tolist(), counts.tolist(), strict=True):
             pairs.append([*about, true, names[true], taken_for, names[taken_for], count])
-        log.info("task %d: %d of %d right (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test)
+        log.info(
+            "task %d: %d of %d correct (%.1f %%)", eval_task, n_correct, n_test, 100 * n_correct / n_test
+        )
     write_csv(output / "accuracy.csv", COLUMNS, rows)
     write_csv(output / "confusion.csv", CONFUSION_COLUMNS, pairs)

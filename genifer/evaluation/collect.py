@@ -1,4 +1,4 @@
-"""The tables of a run, by their names."""
+"""The tables of a run by name."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ COLLECTORS: dict[str, tuple[str, Callable[..., None]]] = {
     "training": ("tabulate_training", tabulate_training),
     "costs": ("tabulate_costs", tabulate_costs),
 }
-"""For each table its job, and the function that makes it."""
+"""The job of each table, and the function that makes it."""

@@ -1,4 +1,4 @@
-"""Methods of several runs side by side: means over seeds, and differences in pairs of seeds."""
+"""Comparison of methods across runs: means over seeds, and differences between paired seeds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Definition:
-    """What must be alike before accuracies may be averaged, or compared.
+    """What must agree before accuracies may be averaged or compared.
 
     Attributes:
         tasks: number of new classes in each task.
-        order: names of all classes, in the order in which they are learned; by name where it is drawn.
-        n_test: test images of each task; of all together where the order is drawn.
+        order: names of all classes in the order in which they are learned; sorted if the order is drawn.
+        n_test: number of test images of each task; of all tasks together if the order is drawn.
         drawn: whether the class order is drawn from the seed, so that each seed has its own.
     """
 
@@ -36,17 +36,17 @@ class Definition:
 
     @property
     def scenario(self) -> str:
-        """The tasks as papers write them, such as 50 + 5 x 10."""
+        """The tasks in the notation of papers, such as 50 + 5 x 10."""
         return tasks_text(self.tasks)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The accuracies of a run, and how they are defined.
+    """The accuracies of a finished run and their definition.
 
     Attributes:
         old_images: none, all or exemplars for each method.
-        sizes: columns method, seed and `SIZES`, empty as far as the run's budget.csv lacks them.
+        sizes: columns method, seed and `SIZES`; values that the run's budget.csv lacks are empty.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Group:
     """The accuracies of all runs with one definition.
 
     Attributes:
-        title: the scenario, and what else tells the definition from those of other groups.
+        title: the scenario, and whatever else distinguishes the definition from those of other groups.
         accuracy: as in accuracy.csv.
         old_images, sizes: as in `Finished`.
     """
@@ -92,7 +92,7 @@ def read_run(folder: Path) -> Finished:
 
 
 def _old_images(folder: Path) -> dict[str, str]:
-    """What summary.csv says of each method; nothing if there is no such file."""
+    """Read the old images of each method from summary.csv; empty if there is no such file."""
     path = Path(table_path(folder, "summary"))
     if not path.is_file():
         return {}
@@ -101,7 +101,7 @@ def _old_images(folder: Path) -> dict[str, str]:
 
 
 def _sizes(folder: Path) -> pd.DataFrame:
-    """What budget.csv says of each method and seed; runs of earlier versions lack some or all of it."""
+    """Read the sizes of each method and seed from budget.csv; runs of earlier versions lack some or all."""
     path, keys = Path(table_path(folder, "budget")), ["method", "seed"]
     table = pd.DataFrame(columns=keys)
     if path.is_file():
@@ -111,13 +111,13 @@ def _sizes(folder: Path) -> pd.DataFrame:
 
 
 def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
-    """Put runs with the same definition together.
+    """Group runs with the same definition.
 
     Args:
-        apart: every run is a group of its own instead.
+        apart: make every run a group of its own instead.
 
     Raises:
-        GeniferError: two of them have other results of the same method and seed.
+        GeniferError: two runs of a group have different results for the same method and seed.
     """
     definitions = list(dict.fromkeys(run.definition for run in runs))
     if apart:
@@ -136,7 +136,7 @@ def _group(title: str, runs: Sequence[Finished]) -> Group:
 
 
 def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
-    """The scenario, and what tells the definition of these runs from the others'."""
+    """Return the scenario, and whatever distinguishes the definition of these runs from the others'."""
     definition = runs[0].definition
     same_scenario = [other for other in others if other.scenario == definition.scenario]
     alike = [other for other in same_scenario if other.drawn == definition.drawn]
@@ -154,7 +154,7 @@ def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
 
 
 def _together(runs: Sequence[Finished]) -> pd.DataFrame:
-    """All rows once; the same trainings may be part of several runs."""
+    """Join the rows of several runs and drop duplicates, because runs may share trainings."""
     keys = ["method", "seed", "after_task", "eval_task"]
     rows = pd.concat([run.accuracy.assign(run=run.name) for run in runs], ignore_index=True)
     rows = rows.drop_duplicates([*keys, "n_correct"])
@@ -170,10 +170,10 @@ def _together(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
-    """Summarise each method, and compare it with one of them over the seeds that both have.
+    """Summarise each method, and compare it with a reference over the seeds that both have.
 
     Args:
-        reference: label of the method that others are compared with.
+        reference: label of the method that the others are compared with.
 
     Returns:
         Columns scenario, those of `summarize`, means of `SIZES` over the seeds, n_pairs, and the mean
@@ -209,7 +209,7 @@ def _difference(per_seed: pd.DataFrame, method: str, reference: str) -> dict[str
 
 
 def _interval(differences: pd.Series) -> dict[str, float]:
-    """The confidence interval of the mean; none for a single pair."""
+    """Return the confidence interval of the mean; empty for a single pair."""
     n = len(differences)
     if n < 2:
         return {"difference_low": float("nan"), "difference_high": float("nan")}

@@ -1,4 +1,4 @@
-"""What each job of a run cost: time and memory, and on which machine."""
+"""Time, memory and machine of each job of a run."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def tabulate_costs(
     places: Sequence[str],
     variants: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Collect the ``status.json`` of each job into costs.csv, and write the times of each method's trainings
-    and the sizes of its files to budget.csv.
+    """Collect the ``status.json`` of each job into costs.csv, and write the training times and file sizes of
+    each method to budget.csv.
 
-    Of a training that was interrupted, all attempts count. Jobs of earlier versions have recorded no CPU
-    time: of these the times and the memory are those in Snakemake's ``benchmark.tsv``. Its CPU time is of no
-    use, because Snakemake looks every 30 seconds. A job of which nothing is known gets no row.
+    If a training was interrupted, all attempts count. Jobs of earlier versions recorded no CPU time; their
+    wall time and memory come from Snakemake's ``benchmark.tsv``. Its CPU time is not used, because Snakemake
+    samples it every 30 seconds only. A job without any record gets no row.
 
     Args:
         results: the run's folder.
-        data: folders of prepared data below it, each with its seed; None: of all seeds.
-        places: folders of the trainings and evaluations below a seed's, ``<group>/task_<t>/<job>``.
-        variants: of each label the ``places`` of its trainings, its ``series`` and its ``gan_steps``; below a
-            seed's folder the last ``classifier``, with ``unused`` for `parameters`, and the files that it
-            has ``kept`` before the last task; below the run's folder the ``images`` that it has kept.
+        data: folders of prepared data, relative to ``results``, and the seed of each; None: for all seeds.
+        places: folders of trainings and evaluations, relative to a seed's: ``<group>/task_<t>/<job>``.
+        variants: for each label the ``places`` of its trainings, its ``series`` and its ``gan_steps``;
+            relative to a seed's folder its last ``classifier``, with ``unused`` as in `parameters`, and the
+            files ``kept`` before the last task; relative to ``results`` the ``images`` that it stores.
     """
     rows = [
         _row(results / folder, f"{PREPARE_DATA}.{BENCHMARK}", {"job": PREPARE_DATA, "seed": seed})
@@ -54,7 +54,7 @@ def tabulate_costs(
             about = {"job": job, "group": group, "seed": seed, "task": task}
             rows.append(_row(folder, BENCHMARK, about))
     table = pd.DataFrame([row for row in rows if row is not None], columns=COST_COLUMNS)
-    # The data belong to all tasks, and to all seeds or one; floats would write large seeds as 4.29497e+09.
+    # Data have no task and may have no seed. Nullable integers, because floats write seeds as 4.29497e+09.
     table = table.astype({"seed": "Int64", "task": "Int64"})
     write_table_of_run(table, results, "costs", "%.6g")
     write_table_of_run(budgets(results, table, seeds, variants), results, "budget", "%.6g")
@@ -63,10 +63,13 @@ def tabulate_costs(
 def budgets(
     results: Path, costs: pd.DataFrame, seeds: Sequence[int], variants: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Sum the times of each variant's trainings, and measure its files, as `tabulate_costs` describes them.
+    """Sum the training times of each variant and measure its files.
+
+    Args:
+        variants: as in `tabulate_costs`.
 
     Returns:
-        `BUDGET_COLUMNS`; minutes are missing where a training has left no time, sizes where there is no file.
+        `BUDGET_COLUMNS`; minutes are missing if a training recorded no time, sizes if a file is missing.
     """
     seconds = costs.set_index(["group", "seed", "task", "job"])["seconds"]
     rows = []
@@ -100,7 +103,7 @@ def _row(folder: Path, benchmark: str, about: Mapping[str, Any]) -> dict[str, An
 
 
 def _benchmark(path: Path) -> dict[str, Any]:
-    """What Snakemake measured; of jobs that ended before it looked, only times."""
+    """Read Snakemake's measurements; for jobs shorter than its sampling interval they are only times."""
     if not path.is_file():
         return {}
     try:
@@ -112,16 +115,16 @@ def _benchmark(path: Path) -> dict[str, Any]:
 
 
 def cost_by_job(costs: pd.DataFrame, by_task: bool = True) -> pd.DataFrame:
-    """Sum the costs over the seeds, and those of evaluations over tasks and methods.
+    """Sum the costs over the seeds; those of evaluations also over tasks and methods.
 
     Args:
-        costs: as costs.csv has them.
+        costs: as in costs.csv.
         by_task: give each task's trainings a row of their own; otherwise sum over the tasks.
 
     Returns:
-        Columns label, device, jobs, seconds, memory_mb (maximum over the jobs): the data, the trainings in
-        the order of their tasks, the evaluations. The group of a training is in its label only where
-        several groups have trainings of that name.
+        Columns label, device, jobs, seconds, memory_mb (maximum over the jobs). Rows: the data, the trainings
+        in the order of their tasks, the evaluations. A training's label includes its group only if several
+        groups have trainings of that name.
     """
     trains = costs["job"].str.contains("train")
     label = costs["job"].copy()

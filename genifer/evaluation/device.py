@@ -1,4 +1,4 @@
-"""Where and how precisely an evaluation computes."""
+"""Device and precision of evaluations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from genifer.training.precision import ClassifierSizes, choose_precision
 def evaluating(
     job: str, runtime: RuntimeSettings, output: Path, files: tuple[Path, Path] | None = None
 ) -> Iterator[tuple[torch.device, str]]:
-    """Give the device and the precision of an evaluation.
-
-    At the end its costs and the machine are recorded in the job's folder.
+    """Yield the device and the precision of an evaluation, and record its costs and machine at the end.
 
     Args:
-        files: a classifier and images, for evaluations that compute as the trainings do; others use fp32.
+        output: the job's folder, which gets the record.
+        files: a classifier and images, for evaluations in the precision of trainings; others use fp32.
     """
     device, precision = pick_device(runtime.device), "fp32"
     if files is not None:

@@ -1,4 +1,4 @@
-"""Whether what a GAN replays is any good: seen by the classifier, in its features, and in pixels."""
+"""Quality of a GAN's replay: judged by the classifier, in its features and in pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from genifer.training.replay import generate_replay
 log = logging.getLogger(__name__)
 
 NEAREST = "nearest replayed images"
-"""Kind of the file with each class's replayed image that is nearest to a training image."""
+"""Kind of the file that holds, for each class, the replayed image nearest to a training image."""
 
 
 @torch.inference_mode()
@@ -41,31 +41,33 @@ def evaluate_replay(
     precision: str = "fp32",
     judge_path: Path | None = None,
 ) -> None:
-    """Compare as many replayed images of each class as there are held-out ones with its training images.
+    """Compare the replay of each class with its training images.
 
-    Writes ``replay.csv`` (`REPLAY_COLUMNS`), a row for each class that the GAN knows:
+    As many images are replayed as there are held-out ones, which serve as the reference. Writes
+    ``replay.csv`` (`REPLAY_COLUMNS`), one row for each class that the GAN knows:
 
-    * ``agreement``: share of the replayed images that the classifier takes for the class asked for, and the
-      same for the held-out images, which is what a perfect GAN would reach;
-    * ``judge_agreement``: both by a classifier that no GAN was trained against, the joint bound's. A GAN that
-      fools its classifier without resembling real images has a high agreement and a low one here;
+    * ``agreement``: share of the replayed images that the classifier assigns to the requested class, and the
+      same share of the held-out images, which a perfect GAN would reach;
+    * ``judge_agreement``: both shares by a classifier that no GAN was trained against, the joint bound's. A
+      GAN that exploits its classifier without resembling real images has a high ``agreement`` and a low
+      ``judge_agreement``;
     * ``coverage``: `coverage` of the held-out images by the replayed ones, in the features of the matching
-      stage averaged over positions; 1 - 1 / 2^k, about 0.97, is what a perfect GAN would reach;
-    * ``frechet``: `frechet_distance` between replayed and training images, in the same features, and the same
+      stage averaged over positions; a perfect GAN would reach 1 - 1 / 2^k, about 0.97;
+    * ``frechet``: `frechet_distance` between replayed and training images in the same features, and the same
       for the held-out images;
-    * ``nearest``: distance of a replayed image to the nearest training image of its class, the mean over the
-      replayed images, and the same for the held-out ones, in grey levels (root mean square over the pixels).
-      Far below the latter, the GAN copies.
+    * ``nearest``: mean distance of the replayed images to the nearest training image of their class in grey
+      levels (root mean square over the pixels), and the same for the held-out images. If the first is far
+      below the second, the GAN copies.
 
-    and ``nearest.safetensors``: of each class the replayed image that is nearest to a training image, and
-    that one. In the direct mode, where the generator makes features, nothing is compared in pixels.
+    Also writes ``nearest.safetensors``: for each class the replayed image nearest to a training image, and
+    that training image. In direct mode, where the generator makes features, nothing is compared in pixels.
 
     Args:
-        classifier_path: the classifier that the GAN was trained against; the old one of the next task.
-        label: for the column ``method``.
-        data_paths: prepared training and held-out files of the tasks 0 to t, those of each split in order.
-        precision: fp32, tf32 or bf16: that of trainings, in which replay is generated there.
-        judge_path: a classifier that was trained on images of all these classes, or more.
+        classifier_path: the classifier that the GAN was trained against, which is the next task's teacher.
+        label: value of the column ``method``.
+        data_paths: prepared training and held-out files of the tasks 0 to t; those of each split in order.
+        precision: fp32, tf32 or bf16; use the precision of trainings, because they generate replay in it.
+        judge_path: a classifier trained on images of at least all these classes.
     """
     configure(device, precision)
     gan, trained = load_gan(gan_path, device), load_classifier(classifier_path, device)
@@ -74,7 +76,9 @@ def evaluate_replay(
     after_task = len(training_paths) - 1
     require_classes(classifier_path, classifier.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
     judge = None
-    if judge_path is not None and generator.stage == 0:  # what makes features, makes none of the judge's
+    if (
+        judge_path is not None and generator.stage == 0
+    ):  # a generator of features makes none that the judge could read
         judge = load_classifier(judge_path, device).network.eval()
         if judge.n_classes < gan.n_classes_seen:
             require_classes(judge_path, judge.n_classes, gan.n_classes_seen, f"the GAN {gan_path}")
@@ -152,23 +156,23 @@ def evaluate_replay(
 
 
 def _by_split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Training files and held-out ones, as their descriptions say."""
+    """Separate training files from held-out ones by their metadata."""
     training = [path for path in paths if load_description(path, "data set")["split"] == "train"]
     held_out = [path for path in paths if path not in training]
     if len(training) != len(held_out):
         raise GeniferError(
-            f"{len(training)} training and {len(held_out)} held-out files: give both of every task so far"
+            f"{len(training)} training and {len(held_out)} held-out files; give both of every task so far"
         )
     return training, held_out
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Squared Frechet distance of the Gaussians with the means and covariances of two samples.
+    """Return the squared Fréchet distance of the Gaussians with the means and covariances of two samples.
 
-    Heusel et al. (2017), equation 6. Small samples bias it upwards: compare samples of the same size.
+    Heusel et al. (2017), equation 6. Small samples bias it upwards, so compare samples of the same size.
 
     Args:
-        first, second: (n, features) each; a single sample has no spread.
+        first, second: shape (n, features) each; a single sample counts as one without spread.
     """
     first, second = first.double(), second.double()
     between_means = (first.mean(0) - second.mean(0)).square().sum()
@@ -181,13 +185,13 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 def coverage(real: Tensor, generated: Tensor, k: int = 5) -> float:
-    """Share of real samples with a generated one nearer than their k-th nearest real neighbour.
+    """Return the share of real samples with a generated one nearer than their k-th nearest real neighbour.
 
     Naeem et al. (2020), equation 4. Compare samples of about the same size.
 
     Args:
-        real: (n, features); of fewer than k + 1 samples, the furthest neighbour counts.
-        generated: (m, features).
+        real: shape (n, features); with fewer than k + 1 samples, the furthest neighbour counts.
+        generated: shape (m, features).
     """
     k = min(k, len(real) - 1)
     if k < 1:
@@ -197,7 +201,7 @@ def coverage(real: Tensor, generated: Tensor, k: int = 5) -> float:
 
 
 def _features_and_classes(joined: Tensor, classifier: Classifier) -> tuple[Tensor, Tensor]:
-    """Take features and logits apart; the latter become the most probable classes."""
+    """Split joined features and logits; return features and most probable classes."""
     return joined[:, : -classifier.n_classes], joined[:, -classifier.n_classes :].argmax(1)
 
 
@@ -207,7 +211,7 @@ def _covariance(samples: Tensor) -> Tensor:
 
 
 def _averaged(features: Tensor) -> Tensor:
-    """(n, channels), averaged over positions where there are any."""
+    """Average features over positions, if there are any: shape (n, channels)."""
     return features.float().flatten(2).mean(2) if features.dim() == 4 else features.float()
 
 
@@ -215,14 +219,14 @@ def _of_class(data: TaskData, label: int) -> Tensor:
     images = data.of_class(label)
     if not len(images):
         raise GeniferError(
-            f"class '{data.class_names[label]}' has no image to compare replayed ones with; give it some, "
-            "or raise data.validation_fraction where evaluation.split is validation"
+            f"class '{data.class_names[label]}' has no image to compare replay with; add images to it, "
+            "or raise data.validation_fraction if evaluation.split is validation"
         )
     return images
 
 
 def _to_nearest(images: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
-    """Root mean square distance, in grey levels, of each image to the nearest training image, and which."""
+    """Return each image's distance (RMS, grey levels) to the nearest training image, and that one's index."""
     distances = torch.cdist(images.flatten(1).float(), training.flatten(1).float())
     smallest = distances.min(1)
     return smallest.values / images[0].numel() ** 0.5, smallest.indices

@@ -1,4 +1,4 @@
-"""What a method keeps, and what it classifies with: sizes of its files, read from their headers alone."""
+"""Numbers of parameters and stored MB of a method, read from the headers of its files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from genifer.errors import GeniferError
 from genifer.methods.method import MEMORY
 
 BITS = {"BOOL": 8, "BF16": 16, "C64": 64}
-"""Of the types whose names do not end with their number of bits."""
+"""Bits of the types whose names do not end with their number of bits."""
 
 MB = 10**6
 
 
 def parameters(classifier: Path, unused: Sequence[str] | None) -> int | None:
-    """Count the numbers that classify: weights, statistics of batch norm, and the method's memory.
+    """Count the numbers used to classify: weights, batch-norm statistics and the method's memory.
 
-    Whole numbers, such as labels and counts of batches, are left out.
+    Integers, such as labels and batch counters, do not count.
 
     Args:
-        classifier: its checkpoint.
-        unused: entries of the memory that do not classify; None: none does.
+        classifier: checkpoint of the classifier.
+        unused: entries of the memory that classification does not read; None: it reads none.
 
     Returns:
         None if there is no such file.
@@ -46,7 +46,7 @@ def stored_mb(files: Sequence[Path]) -> float | None:
     """Sum the sizes of the tensors in files.
 
     Returns:
-        MB (10^6 bytes); None if a file is missing.
+        The sum in MB (10^6 bytes); None if a file is missing.
 
     Raises:
         GeniferError: a file is damaged.
@@ -58,7 +58,7 @@ def stored_mb(files: Sequence[Path]) -> float | None:
 
 
 def _header(path: Path) -> Iterator[tuple[str, str, list[int]]]:
-    """Name, type and shape of each tensor in a file."""
+    """Return name, type and shape of each tensor in a file."""
     try:
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118
@@ -67,10 +67,10 @@ def _header(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     except (SafetensorError, OSError) as error:
         raise GeniferError(
             f"{path}: is not a readable file of genifer ({error}); delete it, then run snakemake again "
-            "(or dvc checkout, where DVC has it)"
+            "(or dvc checkout, if DVC has it)"
         ) from error
 
 
 def _bits(kind: str) -> int:
-    """Bits of a number: the digits in names such as F32, I64, U8 and F8_E4M3."""
+    """Return the bits of a type: the digits in names such as F32, I64, U8 and F8_E4M3."""
     return BITS.get(kind) or int(kind[1:].partition("_")[0])

@@ -1,4 +1,4 @@
-"""Tables of a run: read, collected from its jobs, and the metrics computed from them."""
+"""Tables of a run: read and write them, collect them from jobs, and compute metrics from them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TEXT_COLUMNS = (
     "torch",
     "python",
 )
-"""Columns that stay text whatever they look like: a class may be named 007. Others hold numbers."""
+"""Columns read as text even if they look like numbers, because a class may be named 007."""
 
 WHOLE_COLUMNS = (
     "after_task",
@@ -55,25 +55,25 @@ WHOLE_COLUMNS = (
     "n_correct",
     "n_images",
 )
-"""Columns that hold a whole number in every row."""
+"""Columns with an integer in every row."""
 
 
 def read_table(path: Path, columns: Sequence[str], *, needs_rows: bool = False) -> pd.DataFrame:
     """Read a CSV file of a run.
 
     Args:
-        columns: those that it must have; it may have more.
-        needs_rows: refuse a table without rows.
+        columns: required columns; there may be more.
+        needs_rows: raise an error if the table has no rows.
 
     Raises:
-        GeniferError: the file is missing, is not CSV, lacks a column or rows, or has text for numbers.
+        GeniferError: the file is missing, is not CSV, lacks a column or rows, or has text instead of numbers.
     """
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""]
         )
     except FileNotFoundError as error:
-        raise GeniferError(f"{path}: is missing; run snakemake with the run file, which makes it") from error
+        raise GeniferError(f"{path}: is missing; run snakemake with the run file to make it") from error
     except (OSError, ValueError) as error:
         raise GeniferError(f"{path}: cannot be read as a CSV file ({error}). {_MAKE_AGAIN}") from error
     missing = [name for name in columns if name not in table]
@@ -89,7 +89,7 @@ def read_table(path: Path, columns: Sequence[str], *, needs_rows: bool = False) 
     return table
 
 
-_MAKE_AGAIN = "If genifer wrote this file, delete it and run snakemake, which makes it again"
+_MAKE_AGAIN = "If genifer wrote this file, delete it and run snakemake to make it again"
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
@@ -107,7 +107,7 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
 
 
 def write_table_of_run(table: pd.DataFrame, results: Path, name: str, float_format: str) -> None:
-    """Write a CSV file of a run, whose name becomes the first column.
+    """Write a CSV file of a run, with the run's name as first column.
 
     Args:
         results: the run's folder.
@@ -119,10 +119,10 @@ def write_table_of_run(table: pd.DataFrame, results: Path, name: str, float_form
 
 
 def write_table(table: pd.DataFrame, path: Path, float_format: str) -> None:
-    """Write a table as CSV; the file appears whole or not at all.
+    """Write a table as CSV, atomically.
 
     Args:
-        float_format: of its floats, such as ``%.6f``.
+        float_format: format of floats, such as ``%.6f``.
     """
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, float_format=float_format)
@@ -136,14 +136,14 @@ def tabulate(
 ) -> None:
     """Collect evaluations into accuracy.csv, summary.csv, confusion.csv and metrics/<label>.json.
 
-    The JSON files hold the metrics of each label once more for DVC, which reads no CSV file as metrics.
+    The JSON files repeat the metrics of each label for DVC, which cannot read metrics from CSV files.
 
     Args:
         results: the run's folder.
         variants: for each label ``old_images`` (none, all or exemplars) and ``places``, the folders of its
-            evaluations below a seed's.
-        class_order: ``seed`` where the class order is drawn from the seed; it becomes a column of
-            accuracy.csv, so that such accuracies are not averaged with those of one order.
+            evaluations relative to a seed's.
+        class_order: ``seed`` if the class order is drawn from the seed. It becomes a column of accuracy.csv,
+            so that such accuracies are not averaged with those of a fixed order.
     """
     places = {label: variant["places"] for label, variant in variants.items()}
     accuracy = collect(results, seeds, places, "accuracy.csv", COLUMNS)
@@ -172,9 +172,9 @@ def collect(
     """Collect evaluations of all labels and seeds into one table; shared ones appear under each label.
 
     Args:
-        places: for each label its folders below a seed's.
+        places: for each label its folders, relative to a seed's.
         file: name of the table in each folder.
-        columns: of the result, ``method`` first.
+        columns: columns of the result, ``method`` first.
 
     Returns:
         Rows in the order of labels, seeds, ``after_task`` and ``eval_task``.
@@ -198,7 +198,7 @@ def tabulate_replay(results: Path, seeds: Sequence[int], variants: Mapping[str, 
 
     Args:
         results: the run's folder.
-        variants: for each label with a GAN the folders of its evaluations below a seed's.
+        variants: for each label with a GAN the folders of its evaluations, relative to a seed's.
     """
     empty = pd.DataFrame(columns=REPLAY_COLUMNS)
     table = collect(results, seeds, variants, "replay.csv", REPLAY_COLUMNS) if variants else empty
@@ -210,7 +210,7 @@ def tabulate_training(results: Path, seeds: Sequence[int], variants: Mapping[str
 
     Args:
         results: the run's folder.
-        variants: for each label the folders of its trainings below a seed's.
+        variants: for each label the folders of its trainings, relative to a seed's.
     """
     tables = [
         _training(Path(seed_folder(results, seed), place, METRICS_FILE), seed, place).assign(method=label)
@@ -223,7 +223,7 @@ def tabulate_training(results: Path, seeds: Sequence[int], variants: Mapping[str
 
 
 def _training(path: Path, seed: int, place: str) -> pd.DataFrame:
-    """The scalars of one training in long form."""
+    """Read the scalars of one training in long format."""
     keys = ["job", "seed", "task", "step"]
     wide = read_table(path, keys)
     columns = [
@@ -231,7 +231,7 @@ def _training(path: Path, seed: int, place: str) -> pd.DataFrame:
         for name in wide
         if name not in keys
     ]
-    # A training that logs a scalar in some steps only leaves its other rows empty.
+    # Rows are empty at the steps at which a scalar is not logged.
     table = pd.concat(columns).dropna() if columns else pd.DataFrame()
     if table.empty:
         _, task, job = parse_place(place)
@@ -240,13 +240,13 @@ def _training(path: Path, seed: int, place: str) -> pd.DataFrame:
 
 
 def parse_place(place: str) -> tuple[str, int, str]:
-    """Group, task and name of the job in a folder ``<group>/task_<t>/<job>``."""
+    """Return group, task and name of the job in a folder ``<group>/task_<t>/<job>``."""
     group, task, job = place.split("/")
     return group, int(task.removeprefix("task_")), job
 
 
 def incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Compute the share of correct answers over all test images of the classes seen so far, after each task.
+    """Compute the accuracy on all test images of the classes seen so far, after each task.
 
     Returns:
         Columns method, seed, after_task, classes_seen, accuracy.
@@ -271,9 +271,9 @@ def average_incremental_accuracy(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Compute for each task but the last its best accuracy before the last task minus that after it.
+    """Compute forgetting of each task but the last: best accuracy before the last task minus final accuracy.
 
-    The definition of Chaudhry et al. (2018), section 3.
+    Defined as in Chaudhry et al. (2018), section 3.
 
     Returns:
         Columns method, seed, eval_task, forgetting.
@@ -286,7 +286,7 @@ def forgetting(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_when_learned(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Select the accuracy on each task's classes right after the task was learned.
+    """Select the accuracy on each task right after it was learned.
 
     Returns:
         Columns method, seed, eval_task, accuracy; no rows for tasks before the run's first.
@@ -296,9 +296,9 @@ def accuracy_when_learned(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def backward_transfer(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Compute for each task but the last its accuracy after the last task minus that right after it.
+    """Compute for each task but the last its final accuracy minus that right after it was learned.
 
-    The definition of Lopez-Paz and Ranzato (2017), equation 3.
+    Defined as in Lopez-Paz and Ranzato (2017), equation 3.
 
     Returns:
         Columns method, seed, eval_task, backward_transfer.
@@ -312,16 +312,16 @@ def backward_transfer(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def intransigence(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
-    """Compute for each later task how much better the joint bound is on it right after learning it.
+    """Compute for each later task how much more accurate the joint bound is right after learning it.
 
-    The definition of Chaudhry et al. (2018), section 3. The bound is the first method that trains on the
-    images of all tasks.
+    Defined as in Chaudhry et al. (2018), section 3. The bound is the first method that trains on the images
+    of all tasks.
 
     Args:
         old_images: none, all or exemplars for each method.
 
     Returns:
-        Columns method, seed, eval_task, intransigence; no rows for seeds that the bound lacks.
+        Columns method, seed, eval_task, intransigence; no rows for seeds without the bound.
     """
     keys = ["seed", "eval_task"]
     learned = accuracy_when_learned(accuracy)
@@ -339,9 +339,9 @@ def has_one_order(table: pd.DataFrame) -> bool:
 
 
 def with_common_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """Give each class the same ``label`` for all seeds: by name, in the order in which the table has them.
+    """Give each class the same ``label`` for all seeds, numbered in the class order of the first seed.
 
-    A table whose seeds share one class order stays as it is.
+    A table whose seeds share one class order is returned unchanged.
     """
     if has_one_order(table):
         return table
@@ -363,10 +363,10 @@ def class_accuracy(confusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
-    """Compute `forgetting` for each class but those of the last task: means over the seeds, worst first.
+    """Compute `forgetting` of each class not in the last task: means over the seeds, worst first.
 
-    Where each seed has a class order of its own, a class has no task and no label. Its mean is over the
-    seeds in which it is not of the last task.
+    If each seed has a class order of its own, a class has no fixed task and label. Its mean is over the seeds
+    in which it is not in the last task.
 
     Returns:
         Columns method, eval_task, label, class_name, best, final, forgetting; or, with an order per seed,
@@ -391,8 +391,8 @@ def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
 def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
     """Compute mean and sample standard deviation over the seeds of each metric, one row per method.
 
-    A value that does not exist is empty: the deviation of a single seed, an average over later tasks where
-    there is only one task, or intransigence without a joint bound.
+    Undefined values are empty: the deviation of a single seed, an average over later tasks if there is only
+    one task, and intransigence without a joint bound.
 
     Args:
         old_images: none, all or exemplars for each method.
@@ -425,14 +425,14 @@ def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataF
 
 
 def _mean_over_tasks(table: pd.DataFrame) -> pd.Series:
-    """Mean of the last column for each method and seed."""
+    """Average the last column for each method and seed."""
     return table.groupby(["method", "seed"], sort=False)[table.columns[-1]].mean()
 
 
 def metrics_of_method(accuracy: pd.DataFrame, summary: pd.DataFrame, method: str) -> dict[str, float]:
     """Return a method's metrics and its incremental accuracy after each task.
 
-    All are means over the seeds; values that do not exist are left out.
+    All values are means over the seeds; undefined ones are left out.
     """
     row = summary[summary["method"] == method].iloc[0]
     metrics: dict[str, float] = {"n_seeds": int(row["n_seeds"])}
@@ -460,10 +460,10 @@ def summary_text(summary: pd.DataFrame) -> str:
 
 
 def with_deviation(mean: float, std: float, sign: str = "+-") -> str:
-    """Format a mean and a standard deviation (shares) in per cent: ``96.3 +- 1.3``.
+    """Format a mean and a standard deviation, given as shares, in per cent: ``96.3 +- 1.3``.
 
     Returns:
-        The mean alone where the deviation is missing; nothing where both are.
+        Only the mean if the deviation is missing; an empty string if both are.
     """
     if pd.isna(mean):
         return ""

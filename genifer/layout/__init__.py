@@ -1,14 +1,14 @@
-"""A run on paper: its jobs, what each needs and makes, and where all files lie.
+"""The plan of a run: its jobs, their inputs and outputs, and the paths of all files.
 
-This is the only place that knows paths. Rules, `genifer watch`, costs, estimates and tests ask it. A job's
-folder is::
+Only this package knows paths; rules, `genifer watch`, costs, estimates and tests ask it. A job's folder is::
 
     results/<run>/jobs/seed_<s>/<group>/task_<t>/<job>/
 
-The group of a training is ``shared`` (the first task's, which methods share) or its method's name. A variant
-whose own settings change a training gets a group of its own for it, which names them, for example
-``genifer+gan.ada.mode=none``: so trainings with equal settings and inputs are the same files, whichever
-variants need them. The group of an evaluation is the variant's label, or that of a shared classifier or GAN.
+The group of a training is ``shared`` (on the first task, which methods share) or the method's name. If a
+variant's own settings change a training, they become part of the group, for example
+``genifer+gan.ada.mode=none``, so trainings with equal settings and inputs are the same files, whichever
+variants need them. The group of an evaluation is the variant's label, or the group of a shared classifier or
+GAN.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Picture:
     """A plot or table of the report.
 
     Attributes:
-        name: of the file, without its suffix.
+        name: file name without suffix.
         caption: name of the caption in ``workflow/report``.
-        category: group in the report.
-        labels: what it shows; they tell it from others in its category.
+        category: category in the report.
+        labels: what distinguishes it from others in its category.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A job that collects what others have written.
+    """A job that collects results of other jobs.
 
     Attributes:
         job, name: its rule, and the argument of `genifer tabulate`.
@@ -109,8 +109,8 @@ class Figure:
     Attributes:
         job, name: its rule, and the argument of `genifer plot`.
         data: prepared images that it shows.
-        given: files that settings name.
-        settings: the job whose settings and version it depends on.
+        given: files named in the settings.
+        settings: name of the job whose settings and version it depends on.
     """
 
     job: str
@@ -123,7 +123,7 @@ class Figure:
 
 
 def picture(name: str, category: str, caption: str = "", label: str = "", **labels: str) -> Picture:
-    """A plot, of one label if that is given."""
+    """Return a plot, of one label if that is given."""
     return Picture(
         f"{name}_{label}" if label else name,
         caption or name,
@@ -136,7 +136,7 @@ class Layout(Jobs):
     """The jobs and files of a run.
 
     Raises:
-        GeniferError: the file that ``plots.published`` names is not valid.
+        GeniferError: the file named in ``plots.published`` is invalid.
     """
 
     def __init__(self, settings: RunSettings, results: Path = RESULTS) -> None:
@@ -151,7 +151,7 @@ class Layout(Jobs):
         return ["train", "test", *(["validation"] if self.settings.data.validation_fraction > 0 else [])]
 
     def prepared_for(self, seed: int | str) -> list[str]:
-        """What the preparation of the data makes for a seed; the same for all, or not: see `data_folder`."""
+        """Return the prepared files for a seed; see `data_folder` for when seeds share them."""
         return [path for split in self.splits for path in self.data(split, self.tasks, seed)]
 
     @property
@@ -160,36 +160,36 @@ class Layout(Jobs):
 
     @property
     def downloaded(self) -> str:
-        """Where the data set's archive is downloaded to; empty for data sets that are not downloaded."""
+        """Where the data set's archive is downloaded to; empty if the data set is not downloaded."""
         dataset = self.settings.registry.dataset(self.settings.data.dataset)
         wanted = dataset.archive == "download" and self.settings.data.archive is None
         return str(DOWNLOADS / dataset.name / dataset.download_name()) if wanted else ""
 
     @property
     def archive(self) -> list[str]:
-        """The file that the data are prepared from, if it is one file."""
+        """The file from which the data are prepared, if there is a single one."""
         path = self.settings.data.archive
         if path is not None:
             return [str(path)] if path.is_file() else []
         return [self.downloaded] if self.downloaded else []
 
-    # What the workflow passes to jobs
+    # Settings passed from the workflow to jobs
 
     def settings_json(self, job: str, seed: int | str | None = None) -> str:
-        """The settings of a job that is the same for all variants, with its version.
+        """Return settings and version of a job that is the same for all variants.
 
         Args:
-            seed: of the job, where a setting depends on it.
+            seed: the job's seed, if a setting depends on it.
         """
         if job in self.table_settings:
-            # Not sorted: the order of labels is that of rows and colours.
+            # Not sorted: the order of labels decides the order of rows and colours.
             return json.dumps({"version": VERSIONS[job], **self.table_settings[job]})
         settings = self.settings if seed is None else self.settings.of_seed(int(seed))
         return json.dumps(job_settings(settings, job), sort_keys=True)
 
     @property
     def runtime_options(self) -> str:
-        """Plugins and settings that change no results, as JSON."""
+        """Plugins, and settings that change no results, as JSON."""
         names = (
             "compile",
             "data_on_device",
@@ -205,35 +205,35 @@ class Layout(Jobs):
 
     @property
     def gpus_per_training(self) -> int:
-        """GPUs that a training's rule asks for."""
+        """Number of GPUs that a training's rule requests."""
         runtime = self.settings.runtime
         return 0 if runtime.device == "cpu" else runtime.gpus_per_job
 
     @property
     def evaluation_device(self) -> str:
-        """Evaluations ask the scheduler for no GPU, so they use one if there is one, and do not insist."""
+        """The device of evaluations, which request no GPU and so use one only if there is one."""
         device = self.settings.runtime.device
         return "auto" if device == "cuda" else device
 
     # Tables and plots
 
     def table(self, name: str) -> str:
-        """A CSV file of the run."""
+        """Return the path of a CSV file of the run."""
         return table_path(self.results, name)
 
     @property
     def table_names(self) -> list[str]:
-        """The CSV files that become pages."""
+        """Names of the CSV files that the report shows as pages."""
         return ["accuracy", "summary", "confusion", "replay", "costs"]
 
     @property
     def metrics(self) -> list[str]:
-        """Files of metrics for DVC, one per label."""
+        """Paths of the metrics files for DVC, one per label."""
         return [f"{self.results}/metrics/{label}.json" for label in self.labels]
 
     @cached_property
     def table_settings(self) -> dict[str, dict[str, Any]]:
-        """For each job that makes a table: seeds, and the folders below a seed's that it reads, by label."""
+        """For each job that makes a table: the seeds, and by label the folders to read below a seed's."""
         seeds = self.settings.seeds
         accuracy = {
             variant.label: {
@@ -280,7 +280,7 @@ class Layout(Jobs):
         }
 
     def _kept(self, variant: Variant) -> dict[str, Any]:
-        """The files that a variant classifies with after the last task, and those that it keeps before it."""
+        """Files that a variant classifies with after the last task, and files that it keeps before it."""
         seed, method = self.settings.seeds[0], variant.method
         chain, folder = self._chains[seed, variant.label], f"{seed_folder(self.results, seed)}/"
         classifier = chain.classifiers[self.tasks[-1]].checkpoint
@@ -296,7 +296,7 @@ class Layout(Jobs):
         }
 
     def _series(self, variant: Variant) -> str:
-        """The label that a variant has in common with those that differ from it in steps only."""
+        """Common label of the variants that differ from this one only in steps."""
         own, method = _without_steps(variant.own), variant.method
         alike = [
             other.label
@@ -321,7 +321,7 @@ class Layout(Jobs):
 
     @property
     def _images_of_bounds(self) -> list[str]:
-        """Training images of the tasks before the last, if a variant keeps them."""
+        """Training images of the tasks before the last, if a variant stores them."""
         keeps = any(variant.method.images == "so_far" for variant in self.variants)
         return self.data("train", self.tasks[:-1], self.settings.seeds[0]) if keeps else []
 
@@ -354,7 +354,7 @@ class Layout(Jobs):
                 [job.outputs["metrics"] for job in self.trainings],
                 [self.table("training")],
             ),
-            # Benchmark files are no outputs, so this job waits for what the jobs make.
+            # Benchmark files are not outputs, so this job waits for the other outputs of the jobs.
             Table(
                 "tabulate_costs",
                 "costs",
@@ -365,7 +365,7 @@ class Layout(Jobs):
 
     @property
     def figures(self) -> list[Figure]:
-        """The jobs that draw the run's plots, as far as there is something to draw."""
+        """The jobs that draw the run's plots; plots without data are left out."""
 
         def per_label(name: str, category: str, labels: Sequence[str] = self.labels) -> list[Picture]:
             return [picture(name, category, label=label) for label in labels]
@@ -433,7 +433,7 @@ class Layout(Jobs):
         return pictures
 
     def sample_grids(self, group: str, seed: int | str, task: int | str) -> list[Picture]:
-        """The plots of what a GAN makes, for the group of its evaluation."""
+        """Return the sample grids of a GAN; ``group`` is that of its evaluation."""
         which, labels = f"{group}_seed_{seed}_task_{task}", {"GAN": f"{group}, seed {seed}, task {task}"}
         return [
             Picture(f"{kind}_{which}", kind, "Sample grids", {"shows": kind} | labels)
@@ -442,16 +442,16 @@ class Layout(Jobs):
 
     @property
     def drawn_gans(self) -> list[PlannedJob]:
-        """The jobs that draw sample grids, one per GAN that makes images."""
+        """The jobs that draw sample grids, one per GAN that generates images."""
         return [job for job in self._jobs.values() if job.name == "plot_sample_grids"]
 
     def sample_grids_of(self, job: PlannedJob) -> list[Picture]:
-        """The plots of one of `drawn_gans`."""
+        """Return the sample grids of one of `drawn_gans`."""
         return self.sample_grids(job.group, job.seed, job.task)
 
     @property
     def pages(self) -> list[Picture]:
-        """Tables that the report shows as pages."""
+        """The tables that the report shows as pages."""
         pages = [
             ("summary", "Accuracy", {"method": "all"}),
             ("accuracy", "Accuracy", {"method": "all"}),
@@ -468,7 +468,7 @@ class Layout(Jobs):
         return f"{pages_folder(self.results)}/{table.name}.html"
 
     def plot(self, plotted: Picture) -> list[str]:
-        """The files of a plot; the report shows the first."""
+        """Return the files of a plot; the report shows the first."""
         return [f"{plots_folder(self.results)}/{plotted.name}.{suffix}" for suffix in PLOT_FORMATS]
 
     def log(self, job: str) -> str:
@@ -479,7 +479,7 @@ class Layout(Jobs):
 
     @property
     def final(self) -> list[str]:
-        """All that the run is for: tables and plots."""
+        """The final files of the run: tables and plots."""
         pictures = [one for figure in self.figures for one in figure.pictures]
         pictures += [grid for job in self.drawn_gans for grid in self.sample_grids_of(job)]
         return [
@@ -490,7 +490,7 @@ class Layout(Jobs):
 
 
 FOLLOWS_STEPS = (".steps", ".ema_rampup_steps", ".ema_half_life")
-"""Settings that change with the length of a training."""
+"""Settings that depend on the length of a training."""
 
 
 def _without_steps(own: Mapping[str, Any]) -> dict[str, Any]:

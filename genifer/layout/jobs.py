@@ -1,4 +1,4 @@
-"""The jobs of a run: what each needs and makes, and which of them variants share."""
+"""The jobs of a run: their inputs and outputs, and which of them variants share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genifer.settings import IMAGENET_WEIGHTS
 from genifer.versions import GAN_JOBS, TRAIN, job_settings, settings_of_job, steps_of_job
 
 GROUP_LENGTH = 80
-"""Longest suffix of a group's name; own settings that need more are named by a hash."""
+"""Longest suffix of a group's name; longer lists of settings are replaced by a hash."""
 SAFE = re.compile(r"[A-Za-z0-9_.=+-]+")
 
 Files = Mapping[str, str | list[str]]
@@ -30,13 +30,13 @@ class PlannedJob:
     """A training or evaluation of the run.
 
     Attributes:
-        name: of the job: pretrain_classifier, train_<method>, evaluate, ...
-        group: see the module's docstring.
-        inputs, outputs: paths by what they are.
-        settings: those that hold for it.
-        method: whose training it is, or whose classifier it evaluates; None for shared jobs.
+        name: pretrain_classifier, train_<method>, evaluate, ...
+        group: see the docstring of `genifer.layout`.
+        inputs, outputs: paths by role.
+        settings: the settings that apply to it.
+        method: the method that is trained or evaluated; None for shared jobs.
         depends: full names of all settings that it and the jobs before it depend on.
-        steps: of a training; 0 for others, and where a method only computes its memory.
+        steps: training steps; 0 for evaluations, and if the method only computes its memory.
     """
 
     name: str
@@ -53,24 +53,24 @@ class PlannedJob:
 
     @property
     def checkpoint(self) -> str:
-        """The file that is there when a training is done."""
+        """The checkpoint that a finished training leaves."""
         return next(iter(self.outputs.values()))
 
     @property
     def place(self) -> str:
-        """Its folder below the seed's, which is the same for every seed."""
+        """Its folder relative to the seed's, the same for every seed."""
         return place(self.group, self.task, self.name)
 
     @property
     def trains(self) -> bool:
-        """Whether it is a training, and not a checkpoint from elsewhere or an evaluation."""
+        """Whether it is a training, not an evaluation or an imported checkpoint."""
         return "metrics" in self.outputs
 
     def checkpoint_options(self, copies: Mapping[str, object] | None = None) -> list[str]:
-        """Options of the command line that name the checkpoints it needs.
+        """Return the command-line options that name its input checkpoints.
 
         Args:
-            copies: its inputs where they lie while it runs, if these are copies of files in a storage.
+            copies: local copies of its inputs, if these are in remote storage.
         """
         files = copies or self.inputs
         options = ("classifier", "gan", "old_classifier", "old_gan", "judge", "pretrained")
@@ -78,19 +78,19 @@ class PlannedJob:
         return [text for name in names for text in (f"--{name.replace('_', '-')}", str(files[name]))]
 
     def settings_json(self) -> str:
-        """The settings that it depends on, with its version, as the workflow passes them."""
+        """The settings that it depends on and its version, as the workflow passes them."""
         job = "use_checkpoint" if "given" in self.inputs else self.name
         return json.dumps(job_settings(self.settings, job, self.method), sort_keys=True)
 
 
 def weights_path(architecture: str) -> str:
-    """Where torchvision's weights of an architecture are downloaded to."""
+    """Return the path to which torchvision's weights of an architecture are downloaded."""
     return str(IMAGENET / file_name(architecture))
 
 
 @dataclass
 class Chain:
-    """What the tasks of one variant and seed leave for the next task, and all that was planned."""
+    """The planned jobs of one variant and seed, and the latest checkpoints for the next task."""
 
     classifiers: dict[int, PlannedJob] = field(default_factory=dict)
     gans: dict[int, PlannedJob] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Jobs:
     """The jobs of a run.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         results: folder of all runs.
     """
 
@@ -109,7 +109,7 @@ class Jobs:
         self.results = f"{results}/{settings.run}"
         self.tasks = range(len(settings.scenario.tasks))
         self.first = settings.start.task
-        """The first task of the run's own, which is shared or given; methods learn the later ones."""
+        """The run's first task, whose checkpoints are shared or given; methods learn the later tasks."""
         self.later = self.tasks[self.first + 1 :]
         self.variants = settings.variants
         self.labels = [variant.label for variant in self.variants]
@@ -128,30 +128,30 @@ class Jobs:
                 ]
 
     def data_folder(self, seed: int | str) -> str:
-        """Folder of the prepared files: of all seeds, or of one where its class order is its own."""
+        """Return the folder of the prepared files: one for all seeds unless each draws its class order."""
         own = f"/seed_{seed}" if self.settings.scenario.order_is_drawn else ""
         return f"{self.results}/data{own}"
 
     def data(self, split: str, tasks: Sequence[int], seed: int | str) -> list[str]:
-        """Prepared files of a split, one per task."""
+        """Return the prepared files of a split, one per task."""
         return [f"{self.data_folder(seed)}/task_{task}_{split}.safetensors" for task in tasks]
 
     def job(self, name: str, seed: str | int, group: str, task: str | int) -> PlannedJob:
-        """The job of these names.
+        """Return the job with these names.
 
         Raises:
-            KeyError: the run has none.
+            KeyError: the run has no such job.
         """
         return self._jobs[f"{seed_folder(self.results, seed)}/{place(group, int(task), name)}"]
 
     @property
     def trainings(self) -> list[PlannedJob]:
-        """All trainings, each after those that it needs; every one once."""
+        """All trainings, each listed once and after those that it needs."""
         return [job for job in self._jobs.values() if job.trains]
 
     @property
     def methods(self) -> list[str]:
-        """Names of the methods that the run trains."""
+        """Names of the methods that this run trains."""
         return list(dict.fromkeys(job.method.name for job in self.trainings if job.method is not None))
 
     @property
@@ -164,22 +164,22 @@ class Jobs:
 
     @property
     def downloaded_weights(self) -> dict[str, str]:
-        """For the architectures that start from ImageNet's weights: where these are downloaded to."""
+        """Path of the downloaded weights for each architecture that starts from ImageNet's."""
         needed = {path for job in self.trainings for path in _flat(job.inputs)}
         return {name: path for name in URLS if (path := weights_path(name)) in needed}
 
     def group_pattern(self, job: str) -> str:
-        """A regular expression for the groups of the jobs of a name."""
+        """Return a regular expression that matches the groups of all jobs with this name."""
         groups = sorted({planned.group for planned in self._jobs.values() if planned.name == job})
         return "|".join(map(re.escape, groups)) or "(?!)"
 
     def priority(self, job: str) -> int:
-        """Jobs in the chain of a GAN go first: it is the longest, so it decides how long a run takes."""
+        """Return a job's priority: the GANs' chain is the longest and decides the run's duration."""
         planned = [other for other in self.trainings if other.name == job]
         return int(any(other.method is None or other.method.uses_gan for other in planned))
 
     def trained_before(self, job: PlannedJob) -> list[PlannedJob]:
-        """The trainings whose files a job needs."""
+        """Return the trainings whose files a job needs."""
         needed = set(_flat(job.inputs))
         return [other for other in self.trainings if needed & set(other.outputs.values())]
 
@@ -233,7 +233,7 @@ class Jobs:
             )
 
     def _pretrained(self, variant: Variant) -> dict[str, str]:
-        """The file of weights that a new classifier starts from, if there is one."""
+        """The weights file that a new classifier starts from, if any."""
         network = variant.settings.classifier
         path = network.pretrained
         if path == IMAGENET_WEIGHTS:
@@ -250,10 +250,10 @@ class Jobs:
         before: Sequence[PlannedJob],
         given: Path | None = None,
     ) -> PlannedJob:
-        """Plan a training, or find the equal one of another variant.
+        """Plan a training, or return the equal one of another variant.
 
         Args:
-            given: a checkpoint that replaces it.
+            given: a checkpoint to use instead of training.
         """
         method = variant.method
         makes_gan = name in GAN_JOBS
@@ -292,7 +292,7 @@ class Jobs:
         return self._jobs[folder]
 
     def _evaluate(self, seed: int, variant: Variant, classifier: PlannedJob) -> PlannedJob:
-        """Plan the evaluation of a classifier: shared, or the variant's own."""
+        """Plan the evaluation of a shared classifier or of the variant's own."""
         own = classifier.method is not None
         group = variant.label if own else classifier.group
         folder = f"{seed_folder(self.results, seed)}/{place(group, classifier.task, 'evaluate')}"
@@ -311,7 +311,7 @@ class Jobs:
         return self._jobs[folder]
 
     def _judge(self, seed: int) -> PlannedJob | None:
-        """The last classifier of a variant that trains on all images: no GAN was trained against it."""
+        """The last classifier of a variant that trains on all images; no GAN was trained against it."""
         labels = [variant.label for variant in self.variants if variant.method.images == "so_far"]
         return self._chains[seed, labels[0]].classifiers[self.tasks[-1]] if labels else None
 
@@ -343,7 +343,7 @@ class Jobs:
         return self._jobs[folder]
 
     def _plan_sample_grids(self, replay: PlannedJob, chain: Chain) -> None:
-        """Plan the plots of what a GAN makes; in the direct mode it makes features, which are no pictures."""
+        """Plan the sample grids of a GAN; in direct mode it generates features, so there are none."""
         if replay.settings.gan.generated_stage:
             return
         inputs = {
@@ -364,7 +364,7 @@ class Jobs:
 
 
 def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]) -> str:
-    """The suffix of a group: the settings in ``depends`` in which a variant differs from its run."""
+    """Return the suffix of a group: the settings in ``depends`` in which a variant differs from its run."""
     if variant is run:
         return ""
     here, there = (flat_settings(plain(settings)) for settings in (variant, run))

@@ -17,26 +17,26 @@ COMPARISON = (
 )
 """What `genifer compare` writes."""
 PLOT_FORMATS = ("png", "svg", "pdf")
-"""Files of each plot; the report shows the first."""
+"""File formats of each plot; the report shows the first."""
 PLAN, RECORDS, PROVENANCE = "plan.json", "records.json", "provenance.json"
 REPORT, SNAKEMAKE_REPORT = "report.html", "report-snakemake.html"
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
-"""Texts of the report's plots and tables, which are part of a checkout."""
+"""Folder of the captions of plots and tables; part of a checkout, not of the installed package."""
 
 
 def place(group: str, task: int, job: str) -> str:
-    """The folder of a job below its seed's."""
+    """Return the folder of a job, relative to its seed's folder."""
     return f"{group}/task_{task}/{job}"
 
 
 def seed_folder(results: str | Path, seed: int | str) -> str:
-    """The folder of a seed's jobs, below a run's."""
+    """Return the folder of a seed's jobs."""
     return f"{results}/jobs/seed_{seed}"
 
 
 def table_path(results: str | Path, name: str) -> str:
-    """A CSV file of a run."""
+    """Return the path of a CSV file of a run."""
     return f"{results}/{name}.csv"
 
 

@@ -1,1 +1,1 @@
-"""How results were made: invocations, Snakemake's records beside them, runs recorded with DVC."""
+"""Provenance of results: Snakemake's invocations and records, and runs recorded with DVC."""

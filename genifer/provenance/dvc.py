@@ -1,4 +1,4 @@
-"""Runs recorded with DVC: one DVC stage per run in ``dvc.yaml``."""
+"""Record runs with DVC: one DVC stage per run in ``dvc.yaml``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from genifer.run_file import load_settings
 from genifer.runtime.files import atomic_write
 
 PATTERN = "quickstart"
-"""The DVC stage whose outputs, metrics and plots those of other runs repeat."""
+"""The DVC stage that serves as the pattern for the outputs, metrics and plots of other runs."""
 
 COMMAND = "snakemake --configfile {}"
 WORKFLOW = "workflow"
@@ -26,13 +26,13 @@ DEFAULTS, VERSIONS = "config/config.yaml", "genifer/versions.py"
 
 
 def record_run(config: Path, dvc_yaml: Path = Path("dvc.yaml")) -> None:
-    """Record a finished run with DVC, for which it gets a DVC stage in ``dvc.yaml``.
+    """Record a finished run with DVC, as a DVC stage in ``dvc.yaml``.
 
-    Snakemake runs once more; whatever is missing, it makes.
+    Snakemake runs once more and makes whatever is missing.
 
     Args:
-        config: run file, in the repository.
-        dvc_yaml: of the repository, which is the working folder.
+        config: run file in the repository.
+        dvc_yaml: DVC's file in the repository, which must be the working directory.
 
     Raises:
         GeniferError: the run is not finished, or DVC fails.
@@ -40,21 +40,20 @@ def record_run(config: Path, dvc_yaml: Path = Path("dvc.yaml")) -> None:
     settings = load_settings(config)
     results = Path(Layout(settings).results)
     if not (results / RECORDS).is_file():
-        raise GeniferError(f"{results}: there is no finished run; first run: {COMMAND.format(config)}")
+        raise GeniferError(f"{results}: there is no finished run; first make it: {COMMAND.format(config)}")
     add_stage(settings, config, dvc_yaml)
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", settings.run]
     if subprocess.run(command, check=False).returncode:
         raise GeniferError(
-            f"DVC did not record {settings.run}, for the reason above; resolve it, and run the same command "
-            "again"
+            f"DVC did not record {settings.run}; fix the error above and run the same command again"
         )
 
 
 def add_stage(settings: RunSettings, config: Path, dvc_yaml: Path) -> None:
-    """Add a run's DVC stage and plots to ``dvc.yaml``; of an existing stage, update what it depends on.
+    """Add a run's DVC stage and plots to ``dvc.yaml``, or update the inputs of an existing stage.
 
     Raises:
-        GeniferError: ``dvc.yaml`` lacks the pattern, or a plugin lies outside the repository.
+        GeniferError: ``dvc.yaml`` lacks the pattern, or a plugin is outside the repository.
     """
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -82,17 +81,17 @@ def add_stage(settings: RunSettings, config: Path, dvc_yaml: Path) -> None:
 
 
 def stage_inputs(settings: RunSettings, config: Path) -> dict[str, list[Any]]:
-    """Return what a run's DVC stage depends on: ``deps``, files by content, and ``params``, values in files.
+    """Return the inputs of a run's DVC stage: ``deps``, files by content, and ``params``, values in files.
 
-    Values are settings, and the versions of jobs, methods and data set. A class that states no version of its
-    own is compared by its file, as are plugins. What installed packages bring is left out.
+    Values are settings and the versions of jobs, methods and data set. Plugins and classes without a version
+    of their own are compared by the content of their files. Installed packages do not count.
     """
     deps = [WORKFLOW, *(_in_repository(path) for path in settings.plugins)]
     params: dict[str, list[str]] = {DEFAULTS: [], str(config): [], VERSIONS: ["VERSIONS"]}
     used: list[type] = [variant.method for variant in settings.variants]
     used.append(settings.registry.dataset(settings.data.dataset))
     for cls in dict.fromkeys(base for one in used for base in one.__mro__):
-        # Only what can be named in a run file has a name of its own.
+        # Only classes that run files can name have a name of their own.
         if "name" in vars(cls) and vars(cls).get("source_hash") is None:
             file = f"{cls.__module__.replace('.', '/')}.py"
             if "version" in vars(cls):
@@ -103,18 +102,18 @@ def stage_inputs(settings: RunSettings, config: Path) -> dict[str, list[Any]]:
 
 
 def _in_repository(path: Path) -> str:
-    """A path as DVC shares it, relative to the repository."""
+    """Return a path relative to the repository, as DVC needs it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         raise GeniferError(
             f"plugins: {path} lies outside the repository {Path.cwd()}, so clones would lack it; move it "
-            "there"
+            "into the repository"
         ) from None
 
 
 def _for_run(run: str, part: Any) -> Any:
-    """A copy of a part of the pattern with the run's name in place of the pattern's."""
+    """Copy a part of the pattern, with the run's name in place of the pattern's."""
     if isinstance(part, dict):
         return {_for_run(run, key): _for_run(run, value) for key, value in part.items()}
     if isinstance(part, list):

@@ -1,4 +1,4 @@
-"""What a run was made with: the commit of the code, the packages, the machine, the command."""
+"""The environment of a run: commit of the code, packages, machine and command."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from genifer.runtime.gpus import listed_gpus
 from genifer.runtime.status import cpu_name
 
 SECRET = re.compile(r"key|secret|token|password|credential", re.IGNORECASE)
-"""Options of the command line whose values are not written down."""
+"""Command-line options whose values are not recorded."""
 
 HIDDEN = "..."
 
 CHANGED_AT_MOST = 50
-"""Changed files that are named."""
+"""Number of changed files to list."""
 
 GIT_SECONDS = 20.0
 
 
 def environment() -> dict[str, Any]:
-    """Python, the operating system, the machine, and the version of each installed package."""
+    """Return Python, operating system, machine and the version of each installed package."""
     packages = {str(each.metadata["Name"]): each.version for each in reversed(list(distributions()))}
     return {
         "python": platform.python_version(),
@@ -41,17 +41,18 @@ def environment() -> dict[str, Any]:
 
 
 def source_of(checkout: Path | None) -> dict[str, Any]:
-    """Return the commit that the code is of, whether it was changed since, and where the repository is.
+    """Return the commit of the code, whether files have changed since, and the address of the repository.
 
     Args:
         checkout: the folder of the code; None if the package is installed instead.
 
     Returns:
-        ``commit`` is None where it is not known: the code is in no git repository, or git is missing.
+        An object whose ``commit`` is None if it is unknown: the code is in no git repository, or git is
+        missing.
     """
     if checkout is None:
         return _source_of_package()
-    # Code that was unpacked in another project's repository is not of that project's commits.
+    # Code unpacked inside another project's repository does not belong to that project's commits.
     if _git(checkout, "ls-files", "--error-unmatch", "genifer/__init__.py") is None:
         return {"commit": None}
     commit, status = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
@@ -67,7 +68,7 @@ def source_of(checkout: Path | None) -> dict[str, Any]:
 
 
 def _source_of_package() -> dict[str, Any]:
-    """What pip has noted of a package that it installed from a repository."""
+    """Return pip's record of a package that it installed from a repository."""
     try:
         noted = json.loads(distribution("genifer").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -91,7 +92,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _public(url: str) -> str | None:
-    """The address of a repository without names and passwords; None for a folder of this machine."""
+    """Return a repository's address without user names and passwords; None for a local folder."""
     url = url.strip()
     parts = urlsplit(url)
     if parts.scheme in ("http", "https", "ssh", "git"):
@@ -101,7 +102,7 @@ def _public(url: str) -> str | None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """A command as it can be shown to others: without secrets, and with ``~`` for the home folder."""
+    """Return a command without secrets and with ``~`` for the home folder, so that it can be published."""
     shown = [Path(arguments[0]).name]
     hides = False
     for argument in arguments[1:]:
@@ -118,7 +119,7 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def without_home(value: Any) -> Any:
-    """Replace the home folder by ``~``, and leave out the working folder; also inside lists and mappings."""
+    """Replace the home folder by ``~`` and drop the working directory, also inside lists and mappings."""
     if isinstance(value, dict):
         return {key: without_home(each) for key, each in value.items()}
     if isinstance(value, list):

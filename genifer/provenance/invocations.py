@@ -1,16 +1,16 @@
-"""How a run was made: ``provenance.json`` in its folder, with all invocations that have made a part of it.
+"""``provenance.json`` of a run: all invocations of Snakemake that made a part of it.
 
 It is an object with
 
-* ``run``: its name;
-* ``invocations``: in their order, each with ``began`` and ``ended`` (UTC; None if Snakemake was killed),
+* ``run``: name of the run;
+* ``invocations``, in order: each has ``began`` and ``ended`` (UTC; None if Snakemake was killed),
   ``succeeded``, the ``command``, the ``genifer`` version, the ``source`` (commit, whether it was clean, which
-  files were changed), Snakemake's ``software_deployment``, ``jobs`` (those that were made, by rule), and the
-  keys of its settings and its environment;
-* ``settings``, ``environments``: by these keys, all settings of the run, and `genifer.provenance.environment`
-  of the machine on which Snakemake ran. What a job ran on is in costs.csv.
+  files had changed), Snakemake's ``software_deployment``, ``jobs`` (number of finished jobs by rule), and
+  keys into the next two;
+* ``settings``, ``environments``: by key, all settings of the run, and `genifer.provenance.environment` of the
+  machine on which Snakemake ran. The machine of each job is in costs.csv.
 
-An invocation that made nothing leaves no trace.
+An invocation that made nothing is not recorded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def begin_invocation(
     checkout: Path | None,
     deployment: Iterable[str] = (),
 ) -> None:
-    """Write down that an invocation of Snakemake begins.
+    """Record the start of an invocation of Snakemake.
 
     Args:
         results: the run's folder.
@@ -70,11 +70,11 @@ def begin_invocation(
 
 
 def end_invocation(results: Path, jobs: Iterable[str], succeeded: bool) -> None:
-    """Write down how the last invocation has ended.
+    """Record the end of the last invocation.
 
     Args:
         results: the run's folder.
-        jobs: the rule of each job that it has made.
+        jobs: the rule of each finished job.
     """
     content = _read(results)
     if content is None or not content["invocations"] or content["invocations"][-1]["ended"] is not None:
@@ -86,10 +86,10 @@ def end_invocation(results: Path, jobs: Iterable[str], succeeded: bool) -> None:
 
 
 def last_settings(results: Path) -> Content:
-    """The settings that a run was made with last.
+    """Return the settings with which a run was last made.
 
     Raises:
-        GeniferError: they are not known.
+        GeniferError: they are unknown.
     """
     content = _read(results)
     if content is None or not content["invocations"]:
@@ -111,7 +111,7 @@ def _with_home(value: Any) -> Any:
 
 
 def _kept(known: Content, value: Content) -> str:
-    """Add a value to those that are known, and return its key."""
+    """Add a value if it is new, and return its key."""
     text = json.dumps(value, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
     known.setdefault(key, value)
@@ -126,7 +126,7 @@ def _read(results: Path) -> Content | None:
             isinstance(content[name], kind)
             for name, kind in (("invocations", list), ("settings", dict), ("environments", dict))
         ):
-            raise ValueError("it has other content")
+            raise ValueError("it has unexpected content")
         return content
     except FileNotFoundError:
         return None
@@ -138,7 +138,7 @@ def _read(results: Path) -> Content | None:
 
 
 def _write(results: Path, content: Content, invocations: Sequence[Content]) -> None:
-    """Write the invocations, with the settings and environments that they name."""
+    """Write the invocations, with the settings and environments that they refer to."""
     content |= {"invocations": list(invocations)}
     for name, key in (("settings", "settings"), ("environments", "environment")):
         used = {invocation[key] for invocation in invocations}

@@ -1,14 +1,14 @@
-"""Snakemake's records of how each file of a run was made, kept beside the run's results.
+"""``records.json`` of a run: Snakemake's records of how each file was made, kept beside the results.
 
-Snakemake notes for each file the rule, the parameters and the checksums of the inputs that it was made
-with, in ``.snakemake/metadata``, which belongs to one clone. ``records.json`` in the run's folder holds the
-notes of the run's files, each with the checksum of its file, so that they travel with the results:
+For each file Snakemake records the rule, the parameters and the checksums of the inputs in
+``.snakemake/metadata``, which belongs to one clone. ``records.json`` in the run's folder holds a copy of the
+records of the run's files, each with the checksum of its file, so that they travel with the results:
 
-* `restore`, before Snakemake plans, brings back the records of files that came from elsewhere (``dvc pull``,
-  ``dvc checkout``). Of two records of a file, the one that fits the file's content is used, so records of
-  files that this clone has made since remain.
-* `record`, after a run, writes ``records.json``.
-* `times` tells when the files on record were made.
+* `restore`, called before Snakemake plans, brings back the records of files that came from elsewhere (``dvc
+  pull``, ``dvc checkout``). If a file has two records, the one that fits its content is used, so the records
+  of files that this clone has made since are kept.
+* `record`, called after a run, writes ``records.json``.
+* `times` tells when the recorded files were made.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from genifer.layout import RECORDS
 from genifer.runtime.files import atomic_write
 
 NAMED_AT_MOST = 5
-"""Files that a message names; it counts the others."""
+"""Number of files that a message lists; it counts the others."""
 
 Record = dict[str, Any]
 
 
 def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
-    """Make Snakemake's records fit the files of a run.
+    """Make Snakemake's records match the files of a run.
 
     Args:
-        results: the run's folder, relative to the folder in which Snakemake runs.
+        results: the run's folder, relative to Snakemake's working directory.
         snakemake: Snakemake's own folder.
 
     Returns:
         Notes for the user.
 
     Raises:
-        GeniferError: a file's content is not what its job wrote, or ``records.json`` is damaged.
+        GeniferError: a file has changed since its job wrote it, or ``records.json`` is damaged.
     """
     kept = _read_kept(results / RECORDS)
     local = _LocalRecords(snakemake)
@@ -55,7 +55,7 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
         path = Path(name)
         if not path.is_file():
             missing.append(name)
-            # Without the record, Snakemake would take the inputs of the job's other files for changed ones.
+            # Without the record, Snakemake would treat the inputs of the job's other files as changed.
             if local.read(name) is None:
                 local.write(name, kept_record)
         elif not local.incomplete(name):
@@ -66,13 +66,13 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
                     local.write(name, kept_record)
             elif record in (None, kept_record):
                 changed.append(name)
-                os.utime(path)  # so that DVC looks at it again, too
+                os.utime(path)  # so that DVC computes its checksum again, too
     if changed:
         known.save()
         raise GeniferError(
             f"{_listed(changed)}: changed since its job wrote it (the checksum in {results / RECORDS} "
             "differs). Delete it; then restore it with 'dvc checkout' and its path, or let Snakemake make "
-            "it, and all that follows from it, again"
+            "it and everything that depends on it again"
         )
     _show_changed_inputs(results, local, known)
     _write_kept(results, local, known, {name: kept[name] for name in missing})
@@ -85,15 +85,15 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
 
 
 def _job(record: Record) -> tuple[Any, Any]:
-    """The part of a record that is the same for all files of a job."""
+    """Return the part of a record that is the same for all files of a job."""
     return record.get("rule"), record.get("job_hash")
 
 
 def _jobs_with_other_files(kept: Mapping[str, tuple[str, Record]], known: _Known) -> set[tuple[Any, Any]]:
-    """Jobs of which a file differs from the recorded one.
+    """Return the jobs with a file that differs from the recorded one.
 
-    They have run again since. Their files that came out the same, such as SVG plots after a change of the
-    resolution, belong to the newer execution.
+    They have run again since. Their unchanged files, such as SVG plots after a change of the resolution,
+    belong to the newer execution, too.
     """
     return {
         _job(record)
@@ -103,19 +103,19 @@ def _jobs_with_other_files(kept: Mapping[str, tuple[str, Record]], known: _Known
 
 
 def record(results: Path, snakemake: Path = Path(".snakemake")) -> None:
-    """Write ``records.json`` of a run: the records of all its files that exist."""
+    """Write ``records.json`` of a run: the records of all its existing files."""
     known = _Known(snakemake / "genifer" / f"{results.name}.json")
     _write_kept(results, _LocalRecords(snakemake), known, {})
 
 
 def times(results: Path) -> tuple[datetime, datetime] | None:
-    """Tell when the first job of a run that is on record began, and when the last one ended.
+    """Return when the first recorded job of a run began and when the last one ended.
 
     Args:
         results: the run's folder.
 
     Returns:
-        None if nothing is on record.
+        The two times; None if nothing is recorded.
 
     Raises:
         GeniferError: ``records.json`` is damaged.
@@ -132,7 +132,7 @@ def _show_changed_inputs(results: Path, local: _LocalRecords, known: _Known) -> 
     """Make changed inputs newer than their outputs, so that Snakemake notices them.
 
     Snakemake compares an input's checksum with the recorded one only if the input is newer than the output,
-    but after a pull the times have no meaning.
+    but after a pull timestamps are meaningless.
     """
     for name, record in local.under(results):
         for input_name, checksum in (record.get("input_checksums") or {}).items():
@@ -195,17 +195,17 @@ class _LocalRecords:
             return None
 
     def write(self, name: str, record: Record) -> None:
-        # Without this folder, Snakemake takes the metadata for those of an old version.
+        # Without this folder, Snakemake treats the metadata as those of an old version.
         self.markers.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._path(self.metadata, name)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def incomplete(self, name: str) -> bool:
-        """Whether the file's job has started but not ended."""
+        """Whether the file's job has started but not finished."""
         return self._path(self.markers, name).is_file()
 
     def under(self, results: Path) -> Iterator[tuple[str, Record]]:
-        """The run's files that exist and are complete, with their records."""
+        """Yield the run's existing, complete files with their records."""
         for path in sorted(self.metadata.rglob("*")):
             if not path.is_file():
                 continue
@@ -219,7 +219,7 @@ class _LocalRecords:
                 yield name, record
 
     def _path(self, folder: Path, name: str) -> Path:
-        """Names longer than the file system allows are split; all parts but the last begin with @."""
+        """Return a record's path: long names are split, and all parts but the last begin with @."""
         encoded = urlsafe_b64encode(name.encode()).decode()
         length = (os.pathconf(folder, "PC_NAME_MAX") if folder.is_dir() else 255) - 1
         parts = [encoded[start : start + length] for start in range(0, len(encoded), length)]
@@ -227,10 +227,10 @@ class _LocalRecords:
 
 
 class _Known:
-    """What this clone knows of a run: checksums of its files, and of its last ``records.json``.
+    """This clone's cache of a run: checksums of its files and of its last ``records.json``.
 
-    A checksum is valid as long as size, times and inode stay the same; the time of the last change (ctime)
-    changes with every write and cannot be set back.
+    A checksum is valid as long as size, timestamps and inode stay the same; ctime changes with every write
+    and cannot be set back.
     """
 
     def __init__(self, path: Path) -> None:
@@ -243,7 +243,7 @@ class _Known:
             self.last_records, self.checksums = None, {}
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file, in hexadecimal."""
+        """Return the SHA-256 of a file in hexadecimal."""
         status = path.stat()
         state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         seen, sha256 = self.checksums.get(str(path), ([], ""))

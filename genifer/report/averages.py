@@ -1,4 +1,4 @@
-"""Average incremental accuracy of each method of a comparison: a dot per seed, and their mean."""
+"""Average incremental accuracy of each method of a comparison: one dot per seed, and their mean."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from genifer.report.plots import wrapped
 from genifer.report.style import method_colors, set_style
 
 WIDTH, ROW_HEIGHT = 5.0, 0.25
-"""Inches of the figure, and of one method."""
+"""Inches: width of the figure, and height of one method."""
 
 
 def averages_figure(groups: Sequence[Group]) -> Figure:
-    """One panel per group, one row per method, the best at the top.
+    """Draw one panel per group and one row per method, the best at the top.
 
-    The dots are the seeds, whose number stands behind the method, and the bar is their mean. The average
-    leaves the first task out.
+    Dots are seeds, bars their mean; the number of seeds follows the method's name. The average leaves the
+    first task out.
     """
     settings = PlotSettings(medium="paper")
     set_style(settings)
-    plt.rcParams["svg.fonttype"] = "path"  # documents show it, also where the fonts are missing
+    plt.rcParams["svg.fonttype"] = "path"  # keep text as paths, because viewers may lack the fonts
     colors = method_colors(pd.concat([group.accuracy for group in groups])["method"], settings)
     rows = [group.accuracy["method"].nunique() for group in groups]
     figure, panels = plt.subplots(

@@ -1,4 +1,4 @@
-"""Sentences and numbers for the captions of a run's report; every number is read from the run's tables."""
+"""Text and numbers for the captions of a run's report; all numbers are read from the run's tables."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from genifer.versions import GAN_JOBS
 
 
 class Captions:
-    """What the captions say of a finished run; a table is read when something in it is needed.
+    """Values for the captions of a finished run; each table is read when it is first needed.
 
-    Texts are reStructuredText: names of classes and labels are escaped.
+    Values are reStructuredText, so names of classes and labels are escaped.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -75,7 +75,7 @@ class Captions:
 
     @property
     def methods(self) -> str:
-        """Labels of the methods."""
+        """Labels of the methods, separated by commas."""
         return ", ".join(map(escaped, self.layout.labels))
 
     @property
@@ -113,7 +113,7 @@ class Captions:
 
     @property
     def one_order(self) -> bool:
-        """Whether there is one class order: for all seeds, or for the only one."""
+        """Whether all seeds share one class order, which also holds for a single seed."""
         return not self.settings.scenario.order_is_drawn or len(self.settings.seeds) == 1
 
     @property
@@ -135,7 +135,7 @@ class Captions:
 
     @property
     def settings_that_differ(self) -> list[tuple[str, str, str]]:
-        """Name, value and default of each setting that is not the default, which is the paper's."""
+        """Name, value and default (the paper's value) of each setting that differs from its default."""
         defaults = parse_settings({"plugins": [str(path) for path in self.settings.plugins]}, "defaults")
         here, there = (self._flat(plain(settings)) for settings in (self.settings, defaults))
         there["plugins"] = "[]"
@@ -157,7 +157,7 @@ class Captions:
 
     @property
     def n_images(self) -> int:
-        """Images that the classifier after the last task is evaluated on."""
+        """Number of images on which the last classifier is evaluated."""
         one = self._accuracy[
             (self._accuracy["method"] == self._accuracy["method"].iloc[0])
             & (self._accuracy["seed"] == self._accuracy["seed"].iloc[0])
@@ -166,7 +166,7 @@ class Captions:
 
     @property
     def final_accuracies(self) -> str:
-        """Of each method, for example ``genifer 88.2 %, finetune 20.1 %``."""
+        """Final accuracy of each method, for example ``genifer 88.2 %, finetune 20.1 %``."""
         steps = incremental_accuracy(self._accuracy)
         last = steps[steps["after_task"] == steps["after_task"].max()]
         means = last.groupby("method", sort=False)["accuracy"].mean()
@@ -174,12 +174,12 @@ class Captions:
 
     @property
     def published_sources(self) -> str:
-        """Where the published figures come from, for example ``A paper (Table 1) and Another paper``."""
+        """Sources of the published figures, for example ``A paper (Table 1) and Another paper``."""
         return listed([escaped(name) for name in dict.fromkeys(one.source for one in self.layout.published)])
 
     @property
     def published_definitions(self) -> str:
-        """Each definition that the sources give, by metric."""
+        """The definitions that the sources give for each metric."""
         given: dict[str, dict[str, None]] = {}
         for figure in self.layout.published:
             definition = escaped(figure.definition or "not defined")
@@ -188,7 +188,7 @@ class Captions:
 
     @property
     def first_task_lost(self) -> str:
-        """How each method's accuracy on the first task changes until the end of the run."""
+        """Change of each method's accuracy on the first task, from its end to the end of the run."""
         of_first = self._accuracy[self._accuracy["eval_task"] == 0]
         changes = []
         for method, rows in of_first.groupby("method", sort=False):
@@ -200,7 +200,7 @@ class Captions:
 
     @property
     def worst_classes(self) -> list[str]:
-        """For each method up to three classes that it forgets; none where there is a single task."""
+        """One sentence per method with up to three forgotten classes; empty if there is a single task."""
         sentences = []
         for method, confusion in self._confusion.groupby("method", sort=False):
             worst = forgetting_of_classes(confusion).head(3)
@@ -217,7 +217,7 @@ class Captions:
 
     @property
     def most_confused(self) -> list[str]:
-        """For each method its most frequent confusion after the last task."""
+        """One sentence per method with its most frequent confusion after the last task."""
         by_method = self._confusion.groupby("method", sort=False)
         return [f"{escaped(method)}: {_most_confused(table)}." for method, table in by_method]
 
@@ -225,12 +225,12 @@ class Captions:
 
     @property
     def agreements(self) -> list[str]:
-        """For each method with a GAN the agreement of its last GANs."""
+        """One sentence per method with a GAN: the agreement of its last GANs."""
         return [f"{escaped(label)}: {_agreement(table)}." for label, table in self._last_gans()]
 
     @property
     def distances(self) -> list[str]:
-        """For each method with a GAN the Fréchet distance of its last GANs' replay and of held-out images."""
+        """One sentence per method with a GAN: Fréchet distance of its last replay and of held-out images."""
         return [
             f"{escaped(label)}: {table['frechet'].mean():.3g}, held-out images "
             f"{table['frechet_of_held_out'].mean():.3g}."
@@ -239,7 +239,7 @@ class Captions:
 
     @property
     def matching_stages(self) -> str:
-        """Stages of the classifier whose features the GANs match."""
+        """Stages of the classifier whose features the GANs match, for example ``stage 4``."""
         variants = {variant.label: variant for variant in self.layout.variants}
         stages = {label: variants[label].settings.gan.matching_stage for label in self.layout.labels_with_gan}
         if len(set(stages.values())) == 1:
@@ -247,11 +247,11 @@ class Captions:
         return ", ".join(f"stage {stage} for {escaped(label)}" for label, stage in stages.items())
 
     def agreement(self, group: str, seed: str, task: str) -> str:
-        """Agreement of one GAN: mean over its classes, and the lowest."""
+        """Describe the agreement of one GAN: mean and minimum over its classes."""
         return _agreement(self._of_gan(group, seed, task))
 
     def nearest(self, group: str, seed: str, task: str) -> str:
-        """Mean distance of one GAN's replay to the nearest training image, and that of held-out images."""
+        """Describe how far one GAN's replay and held-out images are from the nearest training image."""
         table = self._of_gan(group, seed, task)
         return (
             f"{table['nearest'].mean():.1f} grey levels, held-out images "
@@ -263,7 +263,7 @@ class Captions:
         return last.groupby("method", sort=False)
 
     def _of_gan(self, group: str, seed: str, task: str) -> pd.DataFrame:
-        """The rows of one GAN; those of a shared one stand under each method."""
+        """Return the rows of one GAN; a shared GAN has equal rows under each method."""
         folder = place(group, int(task), "evaluate_replay")
         places = self.layout.table_settings["tabulate_replay"]["variants"]
         label = next(label for label, folders in places.items() if folder in folders)
@@ -272,15 +272,15 @@ class Captions:
 
     @property
     def n_gans(self) -> int:
-        """Trainings of GANs."""
+        """Number of GAN trainings."""
         return sum(job.name in GAN_JOBS for job in self.layout.trainings)
 
     @property
     def diversity(self) -> str:
-        """Of the EMA generators at the end of their trainings: lowest and highest."""
+        """Lowest and highest diversity of the EMA generators at the end of their trainings."""
         table = self._training[self._training["scalar"] == "diversity"]
         if table.empty:
-            return "not measured in so short a training"
+            return "not measured, because the trainings were too short"
         keys = ["method", "job", "seed", "task"]
         last = table.sort_values("step").groupby(keys)["value"].last()
         return f"{last.min():.2f} to {last.max():.2f}"
@@ -293,10 +293,10 @@ class Captions:
 
     @property
     def longest_job(self) -> str:
-        """The job that took the most time, summed over the seeds."""
+        """The job that took most time, summed over the seeds."""
         jobs = cost_by_job(self._costs)
         if jobs.empty:
-            return "no recorded job"
+            return "no job on record"
         longest = jobs.nlargest(1, "seconds").iloc[0]
         return f"{escaped(longest['label'])} ({span(longest['seconds'])})"
 
@@ -319,13 +319,13 @@ class Captions:
 
     @property
     def versions(self) -> str:
-        """Versions that the trainings ran with."""
+        """Software versions of the trainings."""
         known = [(name, self._named(name)) for name in ("genifer", "torch", "python")]
         return ", ".join(f"{name} {version}" for name, version in known if version) or "not recorded"
 
     @property
     def reported_with(self) -> str:
-        """Versions that drew the plots and wrote the report."""
+        """Software versions that drew the plots and wrote the report."""
         import matplotlib
         import snakemake
 
@@ -362,7 +362,7 @@ def _percent(share: float) -> str:
 
 
 def _with_common_predictions(confusion: pd.DataFrame) -> pd.DataFrame:
-    """Give each class the same number for all seeds, as true and as predicted class."""
+    """Give each class the same number for all seeds, both as true and as predicted class."""
     if has_one_order(confusion):
         return confusion
     common = with_common_labels(confusion)

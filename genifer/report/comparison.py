@@ -1,4 +1,4 @@
-"""The comparison of runs as files: CSV, Markdown, LaTeX, and a figure for a paper."""
+"""Write the comparison of runs: CSV, Markdown, LaTeX, and figures for a paper."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PAPER = PlotSettings(medium="paper")
 FORMATS = ("pdf", "svg")
 
 SIZE_NAMES = {"minutes": "minutes", "stored_mb": "stored MB"}
-"""The sizes that the tables show, and how they head their columns."""
+"""The sizes shown in the tables, with their column headings."""
 
 
 def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apart: bool = False) -> str:
-    """Compare finished runs; writes comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
+    """Compare finished runs; write comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
 
     Args:
-        runs: their folders.
-        reference: label of the method that others are compared with.
+        runs: folders of the runs.
+        reference: label of the method that the others are compared with.
         output: folder of the files.
-        apart: every run is a group of its own, also where definitions agree.
+        apart: make every run a group of its own, even if definitions agree.
 
     Returns:
         The table as Markdown.
@@ -58,11 +58,11 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apar
 
 
 def comparison_rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
-    """Format the cells of a comparison, accuracies in per cent; the scenario is not among them.
+    """Format the cells of a comparison without the scenario; accuracies are in per cent.
 
     Args:
-        table: as `compare` returns it.
-        reference: label of the method that others are compared with.
+        table: as returned by `compare`.
+        reference: label of the method that the others are compared with.
 
     Returns:
         The header, and one row per method.
@@ -98,7 +98,9 @@ def _note(table: pd.DataFrame) -> str:
     if table[list(SIZE_NAMES)].notna().any(axis=None):
         note += " Minutes of all trainings and MB kept between tasks, per seed."
     if table["difference_low"].notna().any():
-        note += " Differences in average incremental accuracy, in pairs of seeds, with 95 % intervals."
+        note += (
+            " Differences in average incremental accuracy, paired by seed, with 95 % confidence intervals."
+        )
     return note
 
 
@@ -124,9 +126,9 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
 
 
 def _figure(groups: Sequence[Group]) -> Figure:
-    """Accuracy as classes are learned, one panel per group; numbers of seeds are in the legend."""
+    """Draw accuracy as classes are learned, one panel per group; the legend gives the numbers of seeds."""
     set_style(PAPER)
-    plt.rcParams["svg.fonttype"] = "path"  # documents show it, also where the fonts are missing
+    plt.rcParams["svg.fonttype"] = "path"  # keep text as paths, because viewers may lack the fonts
     accuracy = pd.concat([group.accuracy for group in groups])
     colors, markers = method_colors(accuracy["method"], PAPER), method_markers(accuracy["method"])
     columns = min(len(groups), 3)

@@ -1,4 +1,4 @@
-"""The plots of a run, by the table that they show."""
+"""Draw the plots of a run, grouped by the table that they show."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def draw(
     """Draw plots from the tables of a run.
 
     Args:
-        what: the plots of one table.
+        what: which group of plots.
         results: the run's folder.
         data: prepared test images of all tasks in order, for ``forgetting``.
-        published: the figures that fit the run, for ``published``.
+        published: published figures that fit the run, for ``published``.
         scenario: data set and tasks, for the titles.
 
     Raises:
@@ -39,7 +39,7 @@ def draw(
     def table(name: str) -> Path:
         return Path(table_path(results, name))
 
-    # Each plot is a job of its own, which imports only what it needs: PyTorch is slow to import.
+    # Each plot is a job of its own and imports only what it needs, because PyTorch is slow to import.
     match what:
         case "accuracy":
             from genifer.report.plots.accuracy import plot_accuracy

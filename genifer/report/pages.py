@@ -57,9 +57,9 @@ class Page:
     """A table of the report.
 
     Attributes:
-        source, columns: name of a CSV table of the run, and the columns that it must have.
-        table: makes the table that is shown.
-        compares_methods: a note says which methods use images of old tasks.
+        source, columns: name of a CSV table of the run, and its required columns.
+        table: function that makes the table to show.
+        compares_methods: whether to add a note on which methods use images of old tasks.
     """
 
     source: str
@@ -73,12 +73,12 @@ def write_tables(results: Path, tables: Sequence[str], output: Path) -> None:
     """Write tables of a run as HTML pages.
 
     Args:
-        results: folder of the run.
+        results: the run's folder.
         tables: names in `PAGES`.
         output: folder of the pages, ``<table>.html``.
 
     Raises:
-        GeniferError: there is no table of a name, or a CSV file cannot be read.
+        GeniferError: a name is unknown, or a CSV file cannot be read.
     """
     note = ""
     for name in tables:
@@ -160,12 +160,12 @@ def _replay(replay: pd.DataFrame) -> pd.DataFrame:
         "eval_task": "task of class",
         "class_name": "class",
         "agreement_of_held_out": "agreement on held-out images",
-        "judge_agreement": "agreement of the joint classifier",
+        "judge_agreement": "agreement by the joint classifier",
         "judge_agreement_of_held_out": "the same on held-out images",
         "frechet": "Fréchet distance",
         "frechet_of_held_out": "Fréchet distance of held-out images",
-        "nearest": "grey levels to nearest training image",
-        "nearest_of_held_out": "grey levels of held-out images",
+        "nearest": "distance to nearest training image (grey levels)",
+        "nearest_of_held_out": "that of held-out images (grey levels)",
     }
     return table.drop(columns=of_class[1:]).rename(columns=names)
 
@@ -198,4 +198,4 @@ PAGES = {
     "replay": Page("replay", REPLAY_COLUMNS, "Replay of each class", _replay, compares_methods=False),
     "costs": Page("costs", COST_COLUMNS, "Time and memory", _costs, compares_methods=False),
 }
-"""The tables of the report by name."""
+"""The tables of the report, by name."""

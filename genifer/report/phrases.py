@@ -1,4 +1,4 @@
-"""Phrases that captions, plots and pages share."""
+"""Phrases shared by captions, plots and pages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def over_seeds(count: int, statistic: str = "") -> str:
-    """Say how many seeds a figure stands for.
+    """State over how many seeds a value is computed.
 
     Args:
-        statistic: what is taken over them, such as ``means``.
+        count: number of seeds.
+        statistic: the statistic over them, such as ``means``.
 
     Returns:
         ``one seed``, ``5 seeds`` or ``means over 5 seeds``.
@@ -26,7 +27,7 @@ def over_seeds(count: int, statistic: str = "") -> str:
 
 
 def order_note(accuracy: pd.DataFrame) -> str:
-    """Say that the class order is drawn from the seed, and name the seeds; empty where all seeds share one.
+    """State that the class order is drawn from the seed, and list the seeds; empty if seeds share one order.
 
     Args:
         accuracy: as in accuracy.csv.
@@ -34,18 +35,18 @@ def order_note(accuracy: pd.DataFrame) -> str:
     if ORDER_COLUMN not in accuracy:
         return ""
     seeds = listed([str(seed) for seed in dict.fromkeys(accuracy["seed"])])
-    return f"The class order is drawn from the seed ({seeds}), so deviations over seeds include the order's."
+    return f"The class order is drawn from the seed ({seeds}), so deviations over seeds include its effect."
 
 
 OLD_IMAGES = {
     "all": ("uses the images of all tasks so far", "use the images of all tasks so far"),
     "exemplars": ("stores exemplars (images of old tasks)", "store exemplars (images of old tasks)"),
 }
-"""What one method does, and what several do."""
+"""Wording for one method and for several."""
 
 
 def old_images_note(old_images: Mapping[str, str]) -> str:
-    """Say in one sentence which methods use images of old tasks in training.
+    """State in one sentence which methods use images of old tasks in training.
 
     Args:
         old_images: none, all or exemplars for each label.
@@ -69,5 +70,5 @@ def listed(words: Sequence[str]) -> str:
 
 
 def device_name(device: str) -> str:
-    """Name a device of PyTorch as people do."""
+    """Return the usual name of a PyTorch device."""
     return {"cuda": "GPU", "cpu": "CPU"}.get(device, device)

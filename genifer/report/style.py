@@ -1,4 +1,4 @@
-"""What all plots have in common: sizes, text, colours, markers, and the files that they are written to."""
+"""The common style of all plots: sizes, text, colours, markers and output files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from genifer.layout import PLOT_FORMATS
 from genifer.runtime.files import atomic_write
 
 COLUMN, PAGE = 3.3, 6.9
-"""Widths of a column and of a page of a paper in inches."""
+"""Widths of a column and of a page of a paper, in inches."""
 
 PAPER_FONT, SCREEN_FONT = 8, 12
-"""Points of the text of a paper's figures; sizes of figures are stated for the text of a screen."""
+"""Font sizes in points; figure sizes in the code assume the one for screens."""
 
 MARKERS = "osD^vPX<>phd"
 
 DATES = {"pdf": "CreationDate", "svg": "Date"}
-"""What a file must not say so that equal data give equal files."""
+"""Metadata to leave out, so that equal data give equal files."""
 
 Color = tuple[float, float, float]
 
 
 def set_style(settings: PlotSettings) -> None:
-    """Set seaborn's style and the sizes of text; files hold text as text, and PDF files their fonts."""
+    """Set seaborn's style and font sizes; SVG files keep text as text, and PDF files embed their fonts."""
     if settings.medium == "paper":
         sns.set_theme("paper", settings.style, settings.palette)
         sizes = sns.plotting_context("paper", font_scale=PAPER_FONT / (0.8 * SCREEN_FONT))
@@ -46,18 +46,18 @@ def set_style(settings: PlotSettings) -> None:
 
 
 def scaled(settings: PlotSettings, inches: float) -> float:
-    """A length beside the text of a screen, for the text that the settings ask for."""
+    """Scale a length from the screen's font size to that of the settings."""
     return inches if settings.medium == "screen" else inches * PAPER_FONT / SCREEN_FONT
 
 
 def figure_size(
     settings: PlotSettings, width: float, height: float, *, column: bool = False
 ) -> tuple[float, float]:
-    """Inches of a figure.
+    """Return the size of a figure in inches.
 
     Args:
-        width, height: on a screen.
-        column: in a paper it fits a column, else it takes the width of a page.
+        width, height: size on a screen.
+        column: whether it fits a paper's column; otherwise it takes the width of a page.
     """
     if settings.medium == "screen":
         return width, height
@@ -65,10 +65,11 @@ def figure_size(
 
 
 def method_colors(labels: Iterable[str], settings: PlotSettings) -> dict[str, Color]:
-    """Give each label a colour of its own: the palette's while it has enough, else evenly spaced hues.
+    """Assign a colour to each label: from the palette if it has enough, else evenly spaced hues.
 
     Args:
-        labels: of the whole run in order, so that each has the same colour in every plot; repeats count once.
+        labels: all labels of the run in order, so that each has the same colour in every plot; repeats count
+            once.
     """
     names = list(dict.fromkeys(labels))
     palette = sns.color_palette(settings.palette)
@@ -77,12 +78,12 @@ def method_colors(labels: Iterable[str], settings: PlotSettings) -> dict[str, Co
 
 
 def method_markers(labels: Iterable[str]) -> dict[str, str]:
-    """Give each label a marker, in the order of `method_colors`."""
+    """Assign a marker to each label, in the order of `method_colors`."""
     return {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(dict.fromkeys(labels))}
 
 
 def task_colors(tasks: Sequence[int]) -> dict[int, Color]:
-    """Give each task a colour, from dark to light in their order."""
+    """Assign a colour to each task, from dark to light."""
     return dict(zip(tasks, sns.color_palette("flare_r", len(tasks)), strict=True))
 
 
@@ -92,5 +93,5 @@ def save(figure: Figure, path: Path, settings: PlotSettings, formats: Sequence[s
         with atomic_write(path.with_name(f"{path.name}.{suffix}")) as temporary:
             metadata = {DATES[suffix]: None} if suffix in DATES else None
             figure.savefig(temporary, format=suffix, dpi=settings.dpi, metadata=metadata)
-        figure.set_layout_engine("none")  # later formats keep the layout of the first, which takes long
+        figure.set_layout_engine("none")  # compute the layout once, because it is slow
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""A run's table of methods, in the terminal."""
+"""The table of methods of a run, for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genifer.report.phrases import order_note
 
 
 def summary_screen(results: Path) -> str:
-    """The table of methods of a finished run, and where its tables and plots are.
+    """Return the table of methods of a finished run and the paths of its tables and plots.
 
     Args:
         results: the run's folder.

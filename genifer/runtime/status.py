@@ -1,11 +1,11 @@
-"""The status of a job, in a small file beside its results that others may read.
+"""The status of a job: a small file beside its results, for other processes to read.
 
 ``status.json`` is an object with
 
 * ``job, seed, task, state`` (running, done, interrupted or failed) and ``message`` (why it failed);
-* ``steps, done, speed`` (steps per second, recently), ``scalars`` (the last row of metrics.csv);
-* ``seconds, cpu_seconds, memory_mb`` (`genifer.runtime.usage`; of a training that was resumed, in all
-  attempts), ``began`` and ``updated`` (UTC);
+* ``steps, done, speed`` (recent steps per second), ``scalars`` (the last row of metrics.csv);
+* ``seconds, cpu_seconds, memory_mb`` (see `genifer.runtime.usage`; totals over all attempts if the training
+  was resumed), ``began`` and ``updated`` (UTC);
 * ``host, pid, device, machine, precision, threads, gpu_memory_mb`` (peak), ``gpu_memory_total_mb``, and the
   versions ``genifer, torch, python``.
 """
@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 STATUS = "status.json"
 SECONDS_BETWEEN_WRITES = 2.0
 REMEMBERED = 15
-"""Writes over which speed is measured."""
+"""Number of status writes over which the speed is averaged."""
 
 
 class Status:
-    """The status of a training that is under way.
+    """The status of a training in progress.
 
-    Writing it takes less than a millisecond every two seconds and never waits for the device. Where it
-    cannot be written, it warns once; the training continues.
+    Writing it takes less than a millisecond every two seconds and never waits for the device. If it cannot
+    be written, it warns once and the training continues.
 
     Args:
-        folder: of the job.
-        about: what else the file says of the job.
-        steps: of the whole training.
-        writes: whether this process writes the file; one of several does.
+        folder: the job's folder.
+        about: further entries of the file.
+        steps: steps of the whole training.
+        writes: whether this process writes the file; with several processes, only one does.
     """
 
     def __init__(
@@ -67,15 +67,16 @@ class Status:
         self.content |= {"host": socket.gethostname(), "pid": os.getpid()}
         self.before = Usage()
         self.others = Usage()
-        """What the other processes of the training have used."""
+        """Resources used by the other processes of the training."""
         self.marks: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         self.writes = writes
 
     def begin(self, done: int, resumes: bool) -> None:
-        """Begin, after steps that were done before.
+        """Write the first status.
 
         Args:
-            resumes: whether this is another attempt at the training whose status the file has.
+            done: steps done by earlier attempts.
+            resumes: whether the file holds the status of an earlier attempt at the same training.
         """
         if resumes:
             self.before = Usage.of_status(read_status(self.path))
@@ -86,7 +87,7 @@ class Status:
             self._write(done)
 
     def row(self, scalars: Mapping[str, float]) -> None:
-        """Take the scalars of a row of metrics.csv."""
+        """Store the scalars of the latest row of metrics.csv."""
         self.content["scalars"] = dict(scalars)
 
     def end(self, state: str, done: int, message: str | None = None) -> None:
@@ -110,21 +111,21 @@ class Status:
 
 
 def record_job(folder: Path, job: str, device: torch.device, precision: str | None = None) -> None:
-    """Write the status of a job that trains nothing, at its end."""
+    """Write the status of a finished job other than a training."""
     about = {"job": job, "state": "done", **usage().rounded(), "updated": _now()}
     memory = {"gpu_memory_mb": gpu_memory_mb(device)}
     write_status(folder / STATUS, about | memory | machine_of(device, precision))
 
 
 def gpu_memory_mb(device: torch.device) -> int | None:
-    """Peak of the GPU's memory that this process has used, in MiB."""
+    """Return the peak GPU memory of this process in MiB."""
     import torch
 
     return torch.cuda.max_memory_allocated(device) // MIB if device.type == "cuda" else None
 
 
 def machine_of(device: torch.device, precision: str | None) -> dict[str, Any]:
-    """The machine that a job runs on, and the versions that it runs with."""
+    """Return the machine that this job runs on and the versions of its software."""
     import torch
 
     total = None
@@ -153,7 +154,7 @@ def cpu_name() -> str:
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """The content of a status file; empty where it is missing or cannot be read."""
+    """Return the content of a status file; empty if it is missing or cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -162,10 +163,10 @@ def read_status(path: Path) -> dict[str, Any]:
 
 
 def write_status(path: Path, content: Mapping[str, Any]) -> bool:
-    """Write it whole or not at all, without waiting for the disk.
+    """Write a status file atomically, without waiting for the disk.
 
     Returns:
-        Whether it could be written; if not, there is a warning.
+        Whether it could be written; if not, a warning is logged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

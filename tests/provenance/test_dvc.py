@@ -319,7 +319,7 @@ def test_runs_side_by_side(clone: Path, tmp_path: Path) -> None:
     other = {"run": "other", "methods": ["finetune"], "scenario": {"tasks": [5, 5]}}
     (clone / "other.yaml").write_text(yaml.safe_dump(merged(TINY, other)))
     message = refused("genifer", "record", "--config", "other.yaml", folder=clone)
-    assert "first run: snakemake --configfile other.yaml" in message
+    assert "first make it: snakemake --configfile other.yaml" in message
     run("snakemake", "--configfile", "other.yaml", folder=clone)
     files = json.loads((clone / "results/other/records.json").read_text())["files"]
     assert all(name.startswith("results/other/") for name in files)

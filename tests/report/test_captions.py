@@ -109,8 +109,8 @@ def test_captions_of_an_order_per_seed(tmp_path: Path) -> None:
     layout = made_up_run(tmp_path, methods=["finetune"], scenario=scenario, seeds=[3, 4])
     assert "class order drawn from the seed, seeds 3 and 4" in rendered(layout, "workflow")
     assert "order in which they were learned" not in rendered(layout, "confusion")
-    assert "not of the last task" in rendered(layout, "forgotten_classes")
-    assert "not of the last task" in rendered(layout, "table_forgotten_classes")
+    assert "it is not in the last task" in rendered(layout, "forgotten_classes")
+    assert "it is not in the last task" in rendered(layout, "table_forgotten_classes")
     one = made_up_run(tmp_path, run="one", methods=["finetune"], scenario={"tasks": [3, 2, 1]}, seeds=[3, 4])
     assert "class order 1993, seeds 3 and 4" in rendered(one, "workflow")
     assert "order in which they were learned" in rendered(one, "confusion")
@@ -127,7 +127,7 @@ def test_captions_say_which_methods_use_old_images(layout: Layout) -> None:
 
 def test_the_caption_of_published_figures_names_their_sources(layout: Layout) -> None:
     caption = rendered(layout, "published")
-    assert "come from A_paper, Table 1 and B; they are listed in" in caption
+    assert "come from A_paper, Table 1 and B. Their code" in caption
     assert "published.csv" in caption
     assert "final accuracy: all classes or not defined." in caption
 

@@ -151,10 +151,10 @@ def test_captions_stand_below_their_plots(layout: Layout) -> None:
     agreement = replay[: replay.index("<h3>Distance of replay")]
     shared = text(agreement[agreement.index("replay_agreement_tuned.svg") :])
     assert (
-        "Share of a GAN's replay that the classifier assigns to the requested class (means over 2 seeds)"
+        "Share of each GAN's replay that the classifier assigns to the requested class (means over 2 seeds)"
         in shared
     )
-    assert agreement.count("what it does not recognise") == 1
+    assert agreement.count("what this one does not recognise") == 1
     # Captions with numbers of one GAN: each its own.
     replayed = pd.read_csv(layout.table("replay"))
     of_gan = replayed[

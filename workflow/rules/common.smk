@@ -1,4 +1,4 @@
-# The run's settings and its layout, which all rules read.
+# The run's settings and layout, used by all rules.
 import os
 import sys
 from functools import cache
@@ -8,8 +8,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-# The code of this checkout, here and in the jobs, also where another one is installed or where another workflow uses
-# this one as a module. Rules that come from a git host have no checkout: they need the package to be installed.
+# Use this checkout's code here and in the jobs, even if another version is installed or another workflow uses this one
+# as a module. Rules loaded from a git host have no checkout, so they need the installed package.
 CHECKOUT = Path(str(workflow.current_basedir)).resolve().parent.parent
 HAS_CODE = (CHECKOUT / "genifer").is_dir()
 if HAS_CODE:
@@ -40,7 +40,7 @@ if paths.prefix or paths.modifies_prefixes:
         "use rule * from ... as my_*"
     )
 
-# Of an earlier "use rule" from the same module.
+# Left by an earlier "use rule" from the same module.
 config.pop("captions", None)
 try:
     LAYOUT = Layout(parse_settings(config, source="settings"))
@@ -54,11 +54,11 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 RUN = LAYOUT.settings
-# Whether another workflow uses this one as a module, as the grid does. In its report the run comes first, because all
-# runs have the same plots.
+# Whether another workflow, such as the grid, uses this one as a module. Its report then lists the run first, because
+# all runs have the same plots.
 IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
-# Jobs get copies of files that lie in a storage, so options name what the rule's input is. Else they do not, because
-# Snakemake records no params that are made from inputs, and would take those of recorded runs for changed.
+# Jobs get local copies of files in remote storage, so options are made from the rule's inputs. Without storage they are
+# not, because Snakemake does not record params made from inputs and would treat those of recorded runs as changed.
 IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
@@ -72,7 +72,7 @@ def captions():
 
 
 config["captions"] = captions
-# MLflow's experiment and W&B's project are the run, unless their own variables say otherwise.
+# MLflow's experiment and W&B's project have the run's name, unless their own variables say otherwise.
 os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", RUN.run)
 os.environ.setdefault("WANDB_PROJECT", RUN.run)
 

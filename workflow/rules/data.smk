@@ -1,5 +1,5 @@
-# Data: the archive, if the data set has one to download, and one file per task and split.
-# ImageNet's weights, if the classifier starts from them.
+# Data: the archive, if the data set is downloaded, and one file per task and split; ImageNet's weights, if the
+# classifier starts from them.
 
 
 if LAYOUT.downloaded:

@@ -1,9 +1,9 @@
-# The grid, and what its rules and handlers call.
+# The grid, and the functions that its rules and handlers call.
 import os
 import sys
 from pathlib import Path
 
-# The code of this checkout, as in rules/common.smk.
+# Use this checkout's code, as in rules/common.smk.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from genifer.errors import GeniferError
@@ -16,7 +16,7 @@ except GeniferError as error:
     raise WorkflowError(str(error)) from None
 
 config["runs"] = list(GRID.runs)
-# MLflow's experiment and W&B's project are the grid, unless their own variables say otherwise.
+# MLflow's experiment and W&B's project have the grid's name, unless their own variables say otherwise.
 os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", GRID.name)
 os.environ.setdefault("WANDB_PROJECT", GRID.name)
 

@@ -1,4 +1,4 @@
-# The run's tables, its plots, and the pages of its report.
+# The run's tables and plots, and the pages of its report.
 
 
 for table in LAYOUT.tabulated:

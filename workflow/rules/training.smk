@@ -1,5 +1,5 @@
-# Training: the first task's classifier and GAN, then each method task by task.
-# Options that change no results are resources, not params: changing them reruns nothing.
+# Training: classifier and GAN of the first task, then each method task by task.
+# Options that change no results are resources, not params, so changing them reruns nothing.
 
 
 rule train_gan:
@@ -40,7 +40,7 @@ rule train_gan:
         """
 
 
-# Every other training is the same with other files.
+# All other trainings differ only in their files.
 if RUN.start.classifier is None:
 
     use rule train_gan as pretrain_classifier with:

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs no other file, no network and no script."""
+"""The report of a run: one self-contained HTML page without scripts, which needs no network."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
     """Write the report of a run.
 
     Args:
-        output: the file; by default ``report.html`` in the run's folder.
-        snakemake_report: Snakemake's own report, to which a link leads; by default the one beside it.
+        output: the page to write; by default ``report.html`` in the run's folder.
+        snakemake_report: Snakemake's own report, to link to; by default the one beside the page.
 
     Returns:
-        The file that was written.
+        The path of the page.
 
     Raises:
         GeniferError: the run has no results, or a table is damaged.
@@ -37,7 +37,7 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
     path = output or results / REPORT
     if not Path(layout.table("summary")).is_file():
         raise GeniferError(
-            f"{results}: has no results to report (summary.csv is missing); make the run first: "
+            f"{results}: has no results to report (summary.csv is missing); first make the run: "
             "snakemake --configfile FILE"
         )
     captions = Captions(layout)

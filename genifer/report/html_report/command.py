@@ -1,4 +1,4 @@
-"""`genifer report`: which runs, and Snakemake's own report beside the page."""
+"""`genifer report`: find the runs, and write their pages and Snakemake's own report."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ def write_reports(
     """Write the reports of runs.
 
     Args:
-        runs: names or folders, by default the run that was started last. Their settings are those that they
-            were last made with.
-        run_files: instead of them, a run file or a grid file; later files override earlier ones.
-        output: the page of a single run; by default in its folder.
+        runs: names or folders of runs, by default the run started last; the settings are those with which
+            they were last made.
+        run_files: a run file or grid file, instead of ``runs``; later files override earlier ones.
+        output: the page to write, if there is one run; by default in the run's folder.
         results: folder of all runs.
-        with_snakemake: write Snakemake's own report, too.
+        with_snakemake: also write Snakemake's own report.
 
     Returns:
-        The pages.
+        The paths of the pages.
 
     Raises:
-        GeniferError: runs are named in two ways, there is none, it has no results, or Snakemake's report
-            fails.
+        GeniferError: both runs and run files are given, there is no run or it has no results, or Snakemake's
+            report fails.
     """
     if runs and run_files:
-        raise GeniferError("name either runs, such as quickstart, or with --config their run file")
+        raise GeniferError("name either runs, such as quickstart, or their run file with --config")
     if run_files:
         layouts = _from_files(run_files, results)
     else:
         layouts = [_named(run, results) for run in runs or [newest(results)]]
     if output is not None and len(layouts) > 1:
-        raise GeniferError(f"--output: {output} is one file, but there are {len(layouts)} runs; leave it out")
+        raise GeniferError(
+            f"--output: {output} is one file, but there are {len(layouts)} runs; leave --output out"
+        )
     return [_write(layout, output, with_snakemake) for layout in layouts]
 
 
@@ -69,7 +71,7 @@ def _named(run: str, results: Path) -> Layout:
     folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
     if not (folder / PROVENANCE).is_file():
         raise GeniferError(
-            f"{folder / PROVENANCE}: does not exist, so the settings of the run are not known; name its run "
+            f"{folder / PROVENANCE}: does not exist, so the settings of the run are unknown; name its run "
             "file instead: --config FILE"
         )
     settings = parse_settings(last_settings(folder) | {"run": folder.name}, str(folder / PROVENANCE))
@@ -77,10 +79,10 @@ def _named(run: str, results: Path) -> Layout:
 
 
 def write_snakemake_report(layout: Layout, output: Path) -> None:
-    """Let Snakemake write its own report of a run.
+    """Write Snakemake's own report of a run.
 
     Raises:
-        GeniferError: it fails.
+        GeniferError: Snakemake fails.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
@@ -93,5 +95,5 @@ def write_snakemake_report(layout: Layout, output: Path) -> None:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise GeniferError(
             f"{output}: Snakemake did not write its report of {layout.settings.run}:\n{last}\n"
-            "Finish the run first, and run this in the folder of the workflow; or leave out --with-snakemake"
+            "Finish the run and call this in the workflow's folder, or leave out --with-snakemake"
         )

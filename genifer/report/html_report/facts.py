@@ -1,4 +1,4 @@
-"""The table of methods and the facts that open the report of a run."""
+"""The table of methods and the facts at the top of a run's report."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from genifer.report.html_report.texts import html
 from genifer.report.style import method_colors
 
 OPENING = ("average_incremental_accuracy", "final_accuracy", "forgetting")
-"""Metrics of the table; a table below it has all."""
+"""Metrics of the table at the top; a table further down has all."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method in the table that opens the report.
+    """A method in the table at the top.
 
     Attributes:
-        color: that it has in all plots, for CSS.
+        color: its colour in all plots, as CSS.
     """
 
     method: str
@@ -34,10 +34,10 @@ class Row:
 
 
 def method_rows(layout: Layout) -> tuple[list[str], list[Row]]:
-    """The metrics of each method in per cent, and what it costs, in the order of the run file.
+    """Return metrics in per cent and minutes of each method, in the order of the run file.
 
     Returns:
-        Headings, without that of the methods, and rows.
+        Column headings, without that of the method, and rows.
 
     Raises:
         GeniferError: a table is missing or damaged.
@@ -59,7 +59,7 @@ def method_rows(layout: Layout) -> tuple[list[str], list[Row]]:
 
 
 def _minutes(path: Path) -> dict[str, str]:
-    """Mean minutes over the seeds, by method; nothing if the table is missing."""
+    """Return mean minutes over the seeds by method; empty if the table is missing."""
     if not path.is_file():
         return {}
     means = read_table(path, ["method", "minutes"]).groupby("method")["minutes"].mean().dropna()
@@ -67,10 +67,10 @@ def _minutes(path: Path) -> dict[str, str]:
 
 
 def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Markup]]:
-    """Name and text of the facts that a reader wants first.
+    """Return name and text of the facts at the top: data set, scenario, date, commit, cost, machine.
 
     Args:
-        commit: of the code, empty if it is not known.
+        commit: commit of the code; empty if unknown.
     """
     settings = layout.settings
     channels = {1: "grey", 3: "RGB"}[settings.data.channels]
@@ -84,7 +84,7 @@ def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Ma
         "Date": escape(_dates(layout)),
         "Commit": escape(commit),
         "Cost": html(
-            f"{captions.total_time} in {captions.n_jobs} jobs, most of it in {captions.longest_job}; "
+            f"{captions.total_time} in {captions.n_jobs} jobs, most of it for {captions.longest_job}; "
             f"peak memory of a job {captions.peak_memory}"
         ),
         "Machine": html(f"{captions.machines}; precision {captions.precisions}"),
@@ -93,7 +93,7 @@ def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Ma
 
 
 def _dates(layout: Layout) -> str:
-    """When the first file of the run was made, and the last; empty if that is not recorded."""
+    """Return when the run's first and last files were made; empty if that is not recorded."""
     recorded = times(Path(layout.results))
     if recorded is None:
         return ""

@@ -1,4 +1,4 @@
-"""Where a run's results come from: commit, settings and files."""
+"""The origin of a run's results: commit, settings and files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class File:
     """A file of the run.
 
     Attributes:
-        link: relative path from the report.
-        content: what it holds.
+        link: path relative to the report.
+        content: description of its content.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Invocation:
 
 
 class Provenance:
-    """What ``provenance.json`` in a run's folder states of how the run was made; empty without that file.
+    """Content of ``provenance.json`` in a run's folder; empty without that file.
 
     Raises:
         GeniferError: the file is damaged.
@@ -69,13 +69,13 @@ class Provenance:
 
     @property
     def commit(self) -> str:
-        """The commit of the last invocation, or else of the checkout now; empty if it is not known."""
+        """The commit of the last invocation, or else of the current checkout; empty if unknown."""
         recorded = self.invocations[-1].commit if self.invocations else ""
         return recorded or _commit_now()
 
     @property
     def environment(self) -> dict[str, str]:
-        """Name and value of what is recorded of the last invocation's machine, packages included."""
+        """Name and value of each recorded property of the last invocation's machine and packages."""
         key = self._invocations[-1].get("environment") if self._invocations else None
         return flat_settings(self._environments.get(str(key), {}))
 
@@ -108,7 +108,7 @@ def _commit_now() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout; nothing if there is no git or no checkout."""
+    """Return git's output about the checkout; empty without git or without a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(CAPTIONS.parents[1]), *arguments], capture_output=True, text=True, check=True
@@ -119,7 +119,7 @@ def _git(*arguments: str) -> str:
 
 
 def settings_text(settings: RunSettings) -> str:
-    """All settings of a run as YAML, as a run file would state them."""
+    """Return all settings of a run as the YAML of a run file."""
     return yaml.dump(plain(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -133,10 +133,10 @@ _Dumper.add_representer(
 
 
 def files(layout: Layout, page: Path) -> list[File]:
-    """The tables of a run and what else describes it, as far as they exist.
+    """Return the tables of a run and the files that describe it, as far as they exist.
 
     Args:
-        page: folder of the report, from which its links lead to files.
+        page: folder of the report, to which links are relative.
     """
     results = Path(layout.results)
     tables = [File(path.name, link(path, page), _columns(path)) for path in sorted(results.glob("*.csv"))]
@@ -148,7 +148,7 @@ def _others(results: Path, page: Path) -> Iterator[File]:
         (results / "metrics", "the summary for DVC, one JSON file per method"),
         (results / "plots", "the plots"),
         (results / "jobs", "checkpoints, scalars and logs of all trainings"),
-        (results / PROVENANCE, "code, versions and machine that the run was made with"),
+        (results / PROVENANCE, "code, versions and machine with which the run was made"),
         (results / RECORDS, "how Snakemake made each file: rule, settings, checksums of inputs"),
     ):
         if path.exists():

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from PIL import Image
 
 PIXELS_PER_POINT = 96 / 72
-"""Of CSS, which counts 96 pixels per inch."""
+"""Pixels per inch in CSS."""
 
 SIZE = re.compile(rb'<svg[^>]*?\bwidth="([\d.]+)pt"[^>]*?\bheight="([\d.]+)pt"')
 
@@ -23,12 +23,12 @@ SUFFIXES = ("svg", "png", "pdf")
 
 @dataclass(frozen=True)
 class Embedded:
-    """A plot.
+    """A plot embedded in a page.
 
     Attributes:
-        uri: its content.
-        width, height: in CSS pixels.
-        files: suffix and relative path of each file that has it.
+        uri: its content as a data URI.
+        width, height: size in CSS pixels.
+        files: suffix and relative path of each of its files.
     """
 
     uri: str
@@ -38,12 +38,13 @@ class Embedded:
 
 
 def embed(folder: Path, name: str, dpi: int, page: Path) -> Embedded | None:
-    """Read a plot, as SVG or PNG, whichever is smaller.
+    """Read a plot as SVG or PNG, whichever is smaller.
 
     Args:
-        name: of its files, without the suffix.
+        folder: folder of the plot's files.
+        name: name of the files, without suffix.
         dpi: resolution of PNG files.
-        page: folder of the page that shows it.
+        page: folder of the page that shows the plot.
 
     Returns:
         None if the plot does not exist.
@@ -63,7 +64,7 @@ def embed(folder: Path, name: str, dpi: int, page: Path) -> Embedded | None:
 
 
 def link(path: Path, page: Path) -> str:
-    """A link to a file from a page in a folder."""
+    """Return a link to a file, relative to the folder of a page."""
     return quote(Path(os.path.relpath(path, page)).as_posix())
 
 

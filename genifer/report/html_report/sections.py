@@ -1,4 +1,4 @@
-"""What the report shows: plots and tables in sections, methods in the order of the run file."""
+"""The content of the report: plots and tables in sections, with methods in the order of the run file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from genifer.report.html_report.texts import Texts
 from genifer.report.pages import PAGES
 
 FIRST = "accuracy"
-"""The plot that opens the report."""
+"""The plot at the top of the report."""
 
 SECTIONS = {
     "Accuracy": "Results",
@@ -25,50 +25,50 @@ SECTIONS = {
     "Forgetting": "Forgetting",
     "Training": "Training",
 }
-"""Headings of the sections in which categories are shown, in order; other categories follow."""
+"""Section heading of each category, in order; other categories follow."""
 
 LAST_SECTIONS = {"Run": "Costs"}
 
 TITLES = {
     "accuracy": "Accuracy as classes are learned",
     "budget": "Accuracy against cost",
-    "published": "Published figures beside this run's",
+    "published": "Comparison with published figures",
     "accuracy_matrix": "Accuracy on each task after each task",
     "confusion": "Confusion after the last task",
-    "replay_agreement": "Agreement of replay with the requested class",
+    "replay_agreement": "Agreement of the classifier with the requested class",
     "replay_frechet": "Distance of replay to real images",
     "replay": "Sample grids",
-    "nearest": "Replay that is nearest to a training image",
+    "nearest": "Replay nearest to training images",
     "forgetting": "Forgetting of each task",
-    "forgotten_classes": "Classes that lose most accuracy",
+    "forgotten_classes": "Most forgotten classes",
     "gan_training": "Health of the GAN trainings",
-    "training_gan": "Trainings of the GANs",
-    "training": "All scalars of the trainings",
-    "costs": "Where the time went",
+    "training_gan": "GAN trainings",
+    "training": "All scalars of trainings",
+    "costs": "Time by method and job",
     "table_summary": "All metrics",
     "table_accuracy": "Accuracy after each task",
     "table_replay": "Replay of each class",
     "table_forgotten_classes": "All classes",
     "table_costs": "Time and memory",
 }
-"""Headings by caption; a plot that is not named here is headed by its name."""
+"""Heading of each caption; by default the plot's name."""
 
 EMPTY = Markup()
 
 ALL = "all"
-"""Label of what shows all methods, or all GANs."""
+"""Label of plots of all methods, or of all GANs."""
 
 FOLDED = ("training", "table_replay", "table_forgotten_classes")
-"""Captions of what is long and seldom read: it is shown on demand, at the end of its section."""
+"""Captions of long, seldom read content, which is folded at the end of its section."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot, and what tells it from the others under its heading.
+    """A plot, with what distinguishes it from the others under its heading.
 
     Attributes:
-        caption: empty where all plots under a heading have the same one.
-        is_first: whether it is of the first seed, or of all.
+        caption: empty if all plots under a heading have the same one.
+        is_first: whether it shows the first seed, or all seeds.
     """
 
     label: str
@@ -82,8 +82,8 @@ class Exhibit:
     """Plots of one kind, or a table, under one heading.
 
     Attributes:
-        table: as HTML; empty for plots.
-        files: of a table, suffix and relative path.
+        table: HTML of a table; empty for plots.
+        files: suffix and relative path of a table's files.
     """
 
     title: str
@@ -96,17 +96,17 @@ class Exhibit:
 
     @property
     def width(self) -> int:
-        """Of the widest plot, in CSS pixels."""
+        """Width of the widest plot in CSS pixels."""
         return max((plot.picture.width for plot in self.plots), default=0)
 
     @property
     def shown(self) -> list[Plot]:
-        """Plots that are shown at once."""
+        """Plots that are not folded."""
         return [plot for plot in self.plots if plot.is_first]
 
     @property
     def more(self) -> list[Plot]:
-        """Plots of further seeds."""
+        """Plots of further seeds, which are folded."""
         return [plot for plot in self.plots if not plot.is_first]
 
 
@@ -119,10 +119,10 @@ class Section:
 
 @dataclass
 class Shown:
-    """All that there is to show of a run.
+    """The content of a run's report.
 
     Attributes:
-        opening: the plot that opens the report; None if it is missing.
+        opening: the plot at the top; None if it is missing.
         missing: files of the run that do not exist.
     """
 
@@ -135,7 +135,7 @@ def collect(layout: Layout, texts: Texts, page: Path) -> Shown:
     """Read the plots and tables of a run, as far as they exist.
 
     Args:
-        page: folder of the report, from which its links lead to files.
+        page: folder of the report, to which links are relative.
 
     Raises:
         GeniferError: a table is missing or damaged.
@@ -163,12 +163,12 @@ def collect(layout: Layout, texts: Texts, page: Path) -> Shown:
 
 
 def anchor(title: str) -> str:
-    """The name of a heading in links."""
+    """Return the anchor of a heading."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _rank(exhibit: Exhibit) -> int:
-    """The metrics come first, then a plot of all methods, then those of each; what is long comes last."""
+    """Return the sort key: metrics, plots of all methods, plots of each method, folded content."""
     if exhibit.folded:
         return 3
     if exhibit.anchor == anchor(TITLES["table_summary"]):
@@ -180,7 +180,7 @@ Wildcards = dict[str, str]
 
 
 def _by_caption(layout: Layout) -> Iterator[tuple[str, list[tuple[Picture, Wildcards]]]]:
-    """Yield the plots of each caption, with what the caption needs to know of the plot."""
+    """Yield the plots of each caption, each with the wildcards that the caption needs."""
     kinds: dict[str, list[tuple[Picture, Wildcards]]] = {}
     for figure in layout.figures:
         for picture in figure.pictures:
@@ -195,7 +195,7 @@ def _by_caption(layout: Layout) -> Iterator[tuple[str, list[tuple[Picture, Wildc
 def _plots(
     layout: Layout, texts: Texts, page: Path, caption: str, kind: Iterable[tuple[Picture, Wildcards]]
 ) -> Exhibit | None:
-    """The plots of a caption; None if there is none."""
+    """Return the plots with one caption; None if there are none."""
     folder, dpi = Path(plots_folder(layout.results)), layout.settings.plots.dpi
     first_seed = str(layout.settings.seeds[0])
     plots = []
@@ -215,7 +215,7 @@ def _plots(
 
 
 def _label(picture: Picture) -> str:
-    """What tells a plot from others of its caption: what it shows if that differs, and its method or GAN."""
+    """Return what distinguishes a plot from others with its caption: content if it differs, method or GAN."""
     shows, *others = picture.labels.values()
     parts = [*([shows] if shows != picture.caption.replace("_", " ") else []), *others]
     return ", ".join(part for part in parts if part != ALL)

@@ -1,4 +1,4 @@
-"""The captions of `workflow/report` as HTML, rendered as Snakemake renders them for its own report."""
+"""The captions in `workflow/report` as HTML, rendered in the same way as in Snakemake's own report."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from genifer.layout import CAPTIONS
 from genifer.report.captions import Captions
 
 SAFE = {"raw_enabled": False, "file_insertion_enabled": False, "halt_level": 5, "report_level": 5}
-"""Settings of Docutils: a text includes no files and no HTML of its own."""
+"""Settings of Docutils: texts cannot include files or raw HTML."""
 
 
 class Texts:
     """Captions of one run.
 
     Args:
-        captions: the numbers of the run.
-        folder: of the files ``<caption>.rst``.
+        captions: values for the captions.
+        folder: folder of the files ``<caption>.rst``.
     """
 
     def __init__(self, captions: Captions, folder: Path = CAPTIONS) -> None:
@@ -36,10 +36,10 @@ class Texts:
         """Render a caption.
 
         Args:
-            wildcards: of the job whose plot it describes.
+            wildcards: wildcards of the job that draws the plot.
 
         Raises:
-            GeniferError: there is no caption of this name.
+            GeniferError: there is no caption with this name.
         """
         job = SimpleNamespace(config=self._config, wildcards=SimpleNamespace(**wildcards))
         try:
@@ -47,7 +47,7 @@ class Texts:
         except TemplateNotFound:
             raise GeniferError(
                 f"{self.folder / name}.rst: does not exist; the report needs the captions of a checkout, so "
-                "run genifer from one: pip install --editable ."
+                "install genifer from one: pip install --editable ."
             ) from None
         return html(template.render(snakemake=job))
 

@@ -1,4 +1,4 @@
-"""The plots of a run, and what they have in common: names, titles, legends and ticks."""
+"""The plots of a run; here their common parts: names, titles, legends and ticks."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from scipy.optimize import isotonic_regression
 from genifer.report.phrases import over_seeds
 
 CLASSES_PER_BAND = 25
-"""Columns of a plot with one column per class, before it continues in a band below."""
+"""Columns per band in plots with one column per class; further classes continue in a band below."""
 
 LONGEST_NAME = 17
-"""Characters of a class name that plots have room for."""
+"""Maximum number of characters of a class name in plots."""
 
 SHORT_NAME = 3
-"""Characters of a name that stands upright below a column."""
+"""Maximum number of characters of a horizontal name below a column."""
 
 MOST_LEGEND_COLUMNS = 6
 
 LOG_FROM = 10
-"""Ratio of the largest to the smallest value from which on a scale is logarithmic."""
+"""Ratio of the largest to the smallest value above which a scale is logarithmic."""
 
 
 SPREAD, STEP = 0.4, 0.05
-"""Shares of the distance between two ticks: of all points of one tick at most, and of two of them."""
+"""Fractions of the distance between ticks: maximum spread of the points of a tick, and their maximum gap."""
 
 
 def bands(n_classes: int) -> Iterator[range]:
-    """Yield the classes of each band of a plot with one column per class."""
+    """Yield the range of classes in each band of a plot with one column per class."""
     for first in range(0, n_classes, CLASSES_PER_BAND):
         yield range(first, min(first + CLASSES_PER_BAND, n_classes))
 
 
 def name_columns(axes: Axes, centres: Sequence[float], names: Sequence[str]) -> None:
-    """Write names below columns, rotated where they are long."""
+    """Write names below columns, rotated if they are long."""
     short = max(map(len, names)) <= SHORT_NAME
     axes.set_xticks(
         list(centres),
@@ -55,13 +55,13 @@ def name_columns(axes: Axes, centres: Sequence[float], names: Sequence[str]) -> 
 
 
 def short_name(name: str) -> str:
-    """Cut a class name to the length that plots have room for; dollar signs begin no formula."""
+    """Shorten a class name for plots, and escape dollar signs, which would start a formula."""
     cut = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     return cut.replace("$", r"\$")
 
 
 def draw_sheet(axes: Axes, sheet: np.ndarray) -> None:
-    """Show an image (height, width, channels) without axes."""
+    """Show an image of shape (height, width, channels) without axes."""
     axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -69,46 +69,46 @@ def draw_sheet(axes: Axes, sheet: np.ndarray) -> None:
 
 
 def seeds_note(count: int) -> str:
-    """Say what lines, bars and bands show."""
+    """Return the statistic that lines, bars and bands show."""
     return over_seeds(count, "mean and standard deviation")
 
 
 def heading(what: str, scenario: str, seeds: int) -> str:
-    """Say what a plot of all methods shows, of which data set and tasks, and over how many seeds."""
+    """Return the title of a plot of all methods: content, data set, tasks and number of seeds."""
     return f"{what}: {scenario}\n({seeds_note(seeds)})" if scenario else f"{what}\n({seeds_note(seeds)})"
 
 
 def set_title(figure: Figure, text: str) -> None:
-    """Give a figure a title, in lines that fit its width; the figure grows by its height."""
+    """Add a title, wrapped to the figure's width; the figure grows by the title's height."""
     title = wrapped(text, figure.get_figwidth())
     figure.suptitle(title)
     figure.set_figheight(figure.get_figheight() + line_height() * len(title.splitlines()))
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Break the lines of a title so that each fits a width; labels may be long."""
+    """Wrap a title to a width in inches; labels may be long."""
     characters = max(int(inches / letter_width()), 10)
     return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
 
 
 def line_height() -> float:
-    """Height of a line of a title in inches."""
+    """Return the height of a title's line in inches."""
     return 1.3 * float(plt.rcParams["font.size"]) / 72
 
 
 def names_height(names: Iterable[str]) -> float:
-    """Height in inches of what `name_columns` writes."""
+    """Return the height in inches of the names that `name_columns` writes."""
     longest = max(map(len, map(short_name, names)))
     return line_height() + (0.0 if longest <= SHORT_NAME else 0.87 * longest * letter_width())
 
 
 def letter_width() -> float:
-    """Width of an average letter in inches."""
+    """Return the average width of a letter in inches."""
     return 0.56 * float(plt.rcParams["font.size"]) / 72
 
 
 def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
-    """Put a legend of labelled handles below the axes, in as many columns as fit; the figure grows."""
+    """Add a legend below the axes, in as many columns as fit; the figure grows by its height."""
     for columns in range(min(len(handles), MOST_LEGEND_COLUMNS), 0, -1):
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         box = legend.get_window_extent()
@@ -119,10 +119,10 @@ def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
 
 
 def apart(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Move positions as little as possible so that none is nearer to the next than ``least``.
+    """Move positions as little as possible until neighbours are at least ``least`` apart.
 
     Args:
-        low, high: where they may lie; they may exceed ``high`` where there is no room.
+        low, high: allowed range; positions exceed ``high`` if there is no room.
     """
     order = np.argsort(wanted, kind="stable")
     steps = least * np.arange(len(order))
@@ -134,14 +134,14 @@ def apart(wanted: Sequence[float], least: float, low: float, high: float) -> lis
 
 
 def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[str, Any]) -> None:
-    """Write names to the right of the axes, each joined to the end of its line.
+    """Write the names of lines to the right of the axes, each connected to the end of its line.
 
     Args:
-        ends: x and y of each name's last point, in data coordinates.
+        ends: last point (x, y) of each named line, in data coordinates.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # gives the axes their height
+    figure.draw_without_rendering()  # the height of the axes is known only after drawing
     box = axes.get_window_extent()
     size = float(plt.rcParams["legend.fontsize"])
     low, high = axes.get_ylim()
@@ -168,20 +168,20 @@ def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[s
 
 
 def side_by_side(count: int, gap: float) -> list[float]:
-    """Shifts of points that would hide each other, around ticks with this gap."""
+    """Return shifts for points that would hide each other, around ticks at this distance."""
     step = gap * min(STEP, SPREAD / max(count - 1, 1))
     return [step * (index - (count - 1) / 2) for index in range(count)]
 
 
 def end_at_ticks(axis: Axis, low: float, high: float) -> None:
-    """Let an axis begin and end at a tick around the data."""
+    """Extend an axis to the ticks around the data."""
     ticks = MaxNLocator(9, steps=[1, 2, 5, 10]).tick_values(low, high)
     axis.set_ticks(ticks)
     axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})  # type: ignore[attr-defined]
 
 
 def tick_values(axes: Axes, values: Sequence[int]) -> None:
-    """Put ticks at values from left to right, as many as have room, the last among them."""
+    """Put ticks at as many of the values as fit, including the last."""
     width = axes.get_position().width * axes.figure.get_figwidth()  # type: ignore[union-attr]
     room = letter_width() * (len(str(max(values))) + 1.5)
     every = max(int(np.ceil(len(values) * room / width)), 1)
@@ -189,7 +189,7 @@ def tick_values(axes: Axes, values: Sequence[int]) -> None:
 
 
 def step_ticks(axes: Axes, last: int) -> None:
-    """Put ticks on an axis of steps from 0 to the last one, at round numbers where these divide it."""
+    """Put ticks on an axis of steps from 0 to the last one, at round numbers if these divide it."""
 
     def digits(parts: int) -> int:
         return len(str(last // parts).rstrip("0"))
@@ -201,7 +201,7 @@ def step_ticks(axes: Axes, last: int) -> None:
 
 
 def scale_of_distances(axes: Axes, low: float, high: float) -> None:
-    """Scale a y-axis for positive values: from zero, or logarithmic where they span orders of magnitude."""
+    """Scale a y-axis for positive values: from zero, or logarithmic if they span orders of magnitude."""
     if high < LOG_FROM * low or low <= 0:
         end_at_ticks(axes.yaxis, 0, high)
         return
@@ -218,13 +218,13 @@ def scale_of_distances(axes: Axes, low: float, high: float) -> None:
 
 
 def of_seeds(table: Any, keys: Sequence[str], value: str) -> Any:
-    """Mean and standard deviation (0 for one seed) of a column over the rows with equal keys."""
+    """Return mean and standard deviation (0 for one seed) of a column over the rows with equal keys."""
     statistics = table.groupby(list(keys), sort=False)[value].agg(["mean", "std"]).reset_index()
     return statistics.fillna({"std": 0.0})
 
 
 def empty_figure(text: str) -> Figure:
-    """Make a figure that says why it shows nothing."""
+    """Make a figure that states why there is nothing to show."""
     figure, axes = plt.subplots(figsize=(7.5, 2), layout="constrained")
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)

@@ -28,14 +28,14 @@ from genifer.report.plots import (
 from genifer.report.style import Color, figure_size, method_colors, method_markers, save, scaled, set_style
 
 NAMED_CLASSES = 20
-"""Classes of a confusion matrix that still have room for their names."""
+"""Maximum number of classes whose names are shown in a confusion matrix."""
 
 NUMBERED_CLASSES = 12
-"""Classes of a confusion matrix whose cells still have room for their numbers."""
+"""Maximum number of classes for which the cells of a confusion matrix show numbers."""
 
 
 MOST_IN_COLUMN = 8
-"""Methods whose names still have room beside the lines in a paper's column."""
+"""Maximum number of methods whose names are written beside the lines in a paper's column."""
 
 
 def plot_accuracy(
@@ -62,12 +62,12 @@ def plot_accuracy(
 def draw_accuracy(
     axes: Axes, accuracy: pd.DataFrame, colors: dict[str, Color], markers: dict[str, str], top: float
 ) -> dict[str, tuple[float, float]]:
-    """Draw the accuracy on all classes so far, one line per method, side by side so that all are seen.
+    """Draw the accuracy on all classes so far, one line per method, shifted so that none hides another.
 
     Args:
         accuracy: as in accuracy.csv.
-        colors, markers: of at least its methods.
-        top: where the axis of accuracies ends.
+        colors, markers: for each of its methods.
+        top: upper end of the y-axis.
 
     Returns:
         The last point of each line.
@@ -102,7 +102,7 @@ def draw_accuracy(
 
 
 def top_of(accuracy: pd.DataFrame) -> float:
-    """Where an axis of accuracies ends: at the next 20 %."""
+    """Return the upper end of an axis of accuracies: the next multiple of 20 %."""
     highest = incremental_accuracy(accuracy)["accuracy"].max()
     return float(max(np.ceil(highest / 0.2), 1) * 0.2)
 
@@ -146,7 +146,7 @@ def _accuracy_matrix(settings: PlotSettings, method: str, accuracy: pd.DataFrame
 
 
 def _draw_shares(axes: Axes, shares: np.ndarray, label: str) -> None:
-    """Draw the rows of a confusion matrix as shares in per cent; small ones with their numbers but zeros."""
+    """Draw the rows of a confusion matrix as shares in per cent; small matrices show all non-zero numbers."""
     numbers = np.vectorize(lambda share: f"{share:.0f}" if round(share) else "", otypes=[str])(shares)
     sns.heatmap(
         shares,
@@ -172,9 +172,9 @@ def _matrix_figure(settings: PlotSettings, n: int) -> tuple[Figure, Axes]:
 
 
 def _confusion_of_tasks(settings: PlotSettings, method: str, last: pd.DataFrame) -> Figure:
-    """Which task's classes the images of each task are taken for.
+    """Draw to which task's classes the images of each task are assigned.
 
-    Where each seed has a class order of its own, classes of one position are different ones.
+    For runs with a class order per seed, in which classes at one position differ.
     """
     task_of = last.drop_duplicates("label").set_index("label")["eval_task"]
     by_task = last.assign(predicted=last["predicted"].map(task_of))
@@ -194,7 +194,7 @@ def _confusion_of_tasks(settings: PlotSettings, method: str, last: pd.DataFrame)
 
 
 def _confusion(settings: PlotSettings, method: str, confusion: pd.DataFrame) -> Figure:
-    """The confusion matrix after the last task: one row per true class; of tasks with an order per seed."""
+    """Draw the confusion matrix of classes after the last task; of tasks if each seed has a class order."""
     last = confusion[confusion["after_task"] == confusion["after_task"].max()]
     if not has_one_order(last):
         return _confusion_of_tasks(settings, method, last)

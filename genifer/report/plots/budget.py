@@ -39,7 +39,7 @@ def plot_budget(
 
 
 def _budget(settings: PlotSettings, points: pd.DataFrame, scenario: str) -> Figure:
-    # A series has the colour and the marker that its first method has in other plots.
+    # A series has the colour and marker of its first method in other plots.
     first = points.drop_duplicates("series").set_index("series")["method"]
     of_methods, markers_of_methods = (
         method_colors(points["method"], settings),
@@ -59,7 +59,7 @@ def _budget(settings: PlotSettings, points: pd.DataFrame, scenario: str) -> Figu
     )
     _panel(grid[0, 0], points, "minutes", colors, markers)
     grid[0, 0].set(
-        xlabel="minutes of the method's trainings,\nthose it shares included",
+        xlabel="minutes of the method's trainings,\nincluding shared ones",
         ylabel="average incremental accuracy\nover the later tasks (%)",
         ylim=(0, 102),
     )
@@ -85,7 +85,7 @@ def _budget(settings: PlotSettings, points: pd.DataFrame, scenario: str) -> Figu
 def _panel(
     axes: Axes, points: pd.DataFrame, column: str, colors: dict[str, Color], markers: dict[str, str]
 ) -> None:
-    """One point per method, joined within a series."""
+    """Draw one point per method, connected within a series."""
     for series, of_series in points.groupby("series", sort=False):
         at = of_series.groupby("method", sort=False).agg(
             x=(column, "mean"), mean=("accuracy", "mean"), std=("accuracy", "std")

@@ -1,4 +1,4 @@
-"""Time of each method, and of each kind of job."""
+"""Time of each method and of each kind of job."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from genifer.report.style import Color, figure_size, method_colors, save, set_st
 from genifer.runtime.durations import span
 
 UNITS = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
-"""From this many seconds on: seconds per unit, and its name."""
+"""Units of time: the smallest value in seconds to show in it, its length in seconds, its name."""
 
 GREY_BAR = (0.6, 0.6, 0.6)
 
 
 def plot_costs(settings: PlotSettings, costs_path: Path, budget_path: Path, output: Path) -> None:
-    """Draw costs: the time of each method's trainings, and that of all jobs by their kind.
+    """Draw costs: the time of each method's trainings, and of all jobs by kind.
 
     Args:
         costs_path, budget_path: costs.csv and budget.csv of a run.
@@ -53,7 +53,7 @@ def _times(settings: PlotSettings, costs: pd.DataFrame, budget: pd.DataFrame) ->
         colors = method_colors(budget["method"], settings)
         methods = [str(method) for method in of_methods.index]
         title = (
-            "Time of each method's trainings, those it shares included "
+            "Time of each method's trainings, including shared ones "
             f"({over_seeds(budget['seed'].nunique(), 'means')})"
         )
         parts.insert(0, (title, methods, list(of_methods), [colors[method] for method in methods]))
@@ -75,7 +75,7 @@ def _times(settings: PlotSettings, costs: pd.DataFrame, budget: pd.DataFrame) ->
 
 
 def _bars(axes: Axes, labels: Sequence[str], seconds: Sequence[float], colors: Sequence[Color]) -> None:
-    """One bar per label, with its time behind it."""
+    """Draw one bar per label, followed by its time."""
     longest = max(seconds)
     divisor, unit = next((divisor, unit) for least, divisor, unit in UNITS if longest >= least)
     axes.barh(range(len(labels)), [value / divisor for value in seconds], color=colors, linewidth=0)

@@ -1,4 +1,4 @@
-"""Forgetting of each task, and the classes that lose most, with images of them."""
+"""Forgetting of each task, and the most forgotten classes with images of each."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from genifer.report.plots import (
 from genifer.report.style import Color, figure_size, method_colors, save, scaled, set_style
 
 WORST = 10
-"""Classes that are shown."""
+"""Number of classes to show."""
 
 PICTURES = 6
-"""Images of each of them."""
+"""Number of images per class."""
 
 ROW_HEIGHT, BARS_WIDTH, MARGIN = 0.45, 4.2, 0.1
-"""Inches of that figure on a screen; images are square."""
+"""Size of that figure in inches on a screen; images are square."""
 
 CPU = torch.device("cpu")
 
@@ -60,8 +60,8 @@ def plot_forgetting(
 
     Args:
         accuracy_path, confusion_path: accuracy.csv and confusion.csv of a run.
-        data_paths: prepared files of all tasks in order, of one seed where each has a class order of its
-            own; the first images of a class are shown.
+        data_paths: prepared files of all tasks in order, of one seed if each has a class order of its own;
+            the first images of a class are shown.
         output: folder of the plots.
         scenario: data set and tasks, for the title.
 
@@ -88,7 +88,7 @@ def plot_forgetting(
 def _forgetting_per_task(
     settings: PlotSettings, accuracy: pd.DataFrame, colors: dict[str, Color], scenario: str
 ) -> Figure:
-    """Groups of bars, one per task; in each a bar per method."""
+    """Draw one group of bars per task, with one bar per method."""
     table = of_seeds(forgetting(accuracy), ["method", "eval_task"], "forgetting")
     if table.empty:
         return empty_figure(SINGLE_TASK)
@@ -126,7 +126,7 @@ def _forgetting_per_task(
 def _forgotten_classes(
     settings: PlotSettings, method: str, color: Color, worst: pd.DataFrame, data_paths: Sequence[Path]
 ) -> Figure:
-    """One row per class: its name, images of it, and its accuracy before the last task and at the end."""
+    """Draw one row per class: its name, images, best accuracy before the last task and final accuracy."""
     if worst.empty:
         return empty_figure(SINGLE_TASK)
     rows = len(worst)
@@ -145,7 +145,7 @@ def _forgotten_classes(
     figure = plt.figure(figsize=inches)
 
     def panel(left: float, width: float) -> Axes:
-        """Axes with rows as high as the images, so that both panels line up."""
+        """Add axes with rows as high as the images, so that both panels line up."""
         height = rows * row / inches[1]
         return figure.add_axes((left / inches[0], below / inches[1], width / inches[0], height))
 
@@ -180,7 +180,7 @@ def _forgotten_classes(
 
 
 def _how_many(lost: int, rows: int) -> str:
-    """The title of a plot that shows some classes, of which some have lost accuracy."""
+    """Return the title of a plot that shows some classes, of which some have lost accuracy."""
     if lost == 0:
         return "no class lost accuracy"
     classes = "class" if lost == 1 else f"{lost} classes"
@@ -190,7 +190,7 @@ def _how_many(lost: int, rows: int) -> str:
 
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:
-    """The first images of a class side by side above a white line: (side + 1, width, channels)."""
+    """Join the first images of a class above a white line: shape (side + 1, width, channels)."""
     if "label" in row:
         label, data = row["label"], load_task_data([data_paths[row["eval_task"]]], CPU)
     else:
@@ -204,7 +204,7 @@ def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:
 
 
 def _find_class(name: str, data_paths: Sequence[Path]) -> tuple[int, TaskData]:
-    """The label of a class in prepared files, and the images of its task."""
+    """Return the label of a class in prepared files, and the data of its task."""
     tasks = [load_task_data([path], CPU) for path in data_paths]
     label = tasks[0].class_names.index(name)
     return label, next(task for task in tasks if label < task.n_old + task.n_new)

@@ -43,7 +43,7 @@ def plot_published(
     """Draw published: one panel per metric, one row per figure and per method of the run.
 
     Args:
-        published: the figures that fit the run, at least one.
+        published: published figures that fit the run, at least one.
         accuracy_path: accuracy.csv of the run.
         output: folder of the plot.
         scenario: data set and tasks, for the title.
@@ -96,7 +96,7 @@ def _panel(
     colors: dict[str, Color],
     markers: dict[str, str],
 ) -> None:
-    """One metric, the best at the top; ``own`` has the columns method, mean and std (shares)."""
+    """Draw one metric, the best at the top; ``own`` has the columns method, mean and std (shares)."""
     of_run = [(100 * row["mean"], str(row["method"]), row["std"]) for row in own.to_dict("records")]
     rows: list[tuple[float, str, float | Published]] = [
         *of_run,

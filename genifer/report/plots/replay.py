@@ -48,7 +48,7 @@ def plot_replay_quality(settings: PlotSettings, replay_path: Path, output: Path)
 
 
 def _agreement(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Figure:
-    """One row per GAN, and one for held-out images with the last GAN's classifier; one column per class."""
+    """Draw a row per GAN and one for held-out images with the last GAN's classifier; a column per class."""
     one_order = has_one_order(replay)
     replay = with_common_labels(replay)
     table = 100 * replay.pivot_table(index="after_task", columns="label", values="agreement", aggfunc="mean")
@@ -101,7 +101,7 @@ def _agreement(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Fig
 
 
 def _separate_tasks(axes: Axes, tasks: list[int]) -> None:
-    """Draw a line between the classes of two tasks, and name each task above its classes."""
+    """Draw lines between tasks, and write each task above its classes."""
     for task in dict.fromkeys(tasks):
         first = tasks.index(task)
         if first:
@@ -118,7 +118,7 @@ def _separate_tasks(axes: Axes, tasks: list[int]) -> None:
 
 
 def _frechet(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Figure:
-    """One line for the classes of each task, over the GANs that replay them."""
+    """Draw one line for the classes of each task, over the GANs that replay them."""
     columns = ["frechet", "frechet_of_held_out"]
     of_tasks = replay.groupby(["seed", "after_task", "eval_task"])[columns].mean().reset_index()
     tasks = sorted(of_tasks["eval_task"].unique())

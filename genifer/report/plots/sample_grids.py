@@ -1,4 +1,4 @@
-"""Sample grids: what a GAN replays, one column per class."""
+"""Sample grids of a GAN, one column per class."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from genifer.training.replay import generate_replay
 CPU = torch.device("cpu")
 
 GAP = 1
-"""White pixels between images."""
+"""Number of white pixels between images."""
 
 
 def plot_sample_grids(
@@ -56,23 +56,23 @@ def plot_sample_grids(
 ) -> None:
     """Draw replay_<group>_seed_<s>_task_<t> and nearest_<group>_seed_<s>_task_<t>.
 
-    The first shows for each class real images, those of the GAN before, and those of this GAN, and how often
-    the classifier agrees with it. Both generators get the same latent vectors and noise, which shows how an
-    image has changed. The second shows for each class the replayed image that is nearest to a training
-    image, that training image, and how far they are apart.
+    The first shows for each class real images, samples of the old GAN and of this GAN, and the classifier's
+    agreement. Both generators get the same latent vectors and noise, so that one sees how a sample has
+    changed. The second shows for each class the replayed image nearest to a training image, that training
+    image, and their distance.
 
     Args:
-        group: of the GAN's evaluation.
+        group: group of the GAN's evaluation.
         gan_path: checkpoint of the GAN.
-        old_gan_path: that of the GAN after the task before; None on the first task.
+        old_gan_path: checkpoint of the GAN after the previous task; None on the first task.
         classifier_path: a classifier of the run, for the normalisation.
         nearest_path: ``nearest.safetensors`` of `evaluate_replay`.
-        replay_path: its ``replay.csv``; None writes no agreement.
+        replay_path: ``replay.csv`` of `evaluate_replay`; None: show no agreement.
         data_paths: prepared files of the tasks that the GAN knows, in order.
         output: folder of the plots.
 
     Raises:
-        GeniferError: the GAN makes features, which are no images.
+        GeniferError: the GAN generates features instead of images.
     """
     set_style(settings)
     gan = load_gan(gan_path, CPU)
@@ -114,12 +114,12 @@ def plot_sample_grids(
 
 
 def _rows(images: Tensor) -> np.ndarray:
-    """From (rows, classes, channels, size, size), uint8, to (rows, classes, size, size, channels)."""
+    """Convert uint8 (rows, classes, channels, size, size) to (rows, classes, size, size, channels)."""
     return images.permute(0, 1, 3, 4, 2).numpy()
 
 
 def _real_images(data_paths: Sequence[Path], n_classes: int, rows: int) -> np.ndarray:
-    """The first images of each class; white where a class has fewer."""
+    """Return the first images of each class; white if a class has fewer."""
     per_class: dict[int, Tensor] = {}
     for path in data_paths:
         data = load_task_data([path], CPU)
@@ -136,7 +136,7 @@ def _real_images(data_paths: Sequence[Path], n_classes: int, rows: int) -> np.nd
 def _replayed(
     gan: TrainedGan, z: Tensor, noise: list[Tensor], normalize: Normalization, n_classes: int
 ) -> np.ndarray:
-    """Samples of the classes that the GAN knows; white for the others."""
+    """Generate samples of the classes that the GAN knows; white for the others."""
     generator: Generator = gan.generator.eval()
     rows = len(z) // n_classes
     labels = torch.arange(n_classes).repeat(rows)
@@ -148,14 +148,14 @@ def _replayed(
 
 
 def _agreements(replay_path: Path, n_classes: int) -> list[str]:
-    """For each class in per cent the replay that the classifier assigns to it; empty where unknown."""
+    """Return the agreement of each class in per cent; empty if unknown."""
     replay = read_table(replay_path, REPLAY_COLUMNS)
     shares = dict(zip(replay["label"], 100 * replay["agreement"], strict=True))
     return [f"{shares[label]:.0f}" if label in shares else "" for label in range(n_classes)]
 
 
 def _distances(first: Tensor, second: Tensor) -> list[str]:
-    """Root mean square distances of images (classes, channels, size, size)."""
+    """Return root mean square distances between images of shape (classes, channels, size, size)."""
     squares = (first.double() - second.double()).square().flatten(1).mean(1)
     return [f"{distance:.0f}" for distance in squares.sqrt().tolist()]
 
@@ -168,10 +168,10 @@ def _sample_grid(
     note: str,
     notes: Sequence[str] | None,
 ) -> Figure:
-    """Blocks of rows, each (rows, classes, size, size, channels), below each other in bands of classes.
+    """Draw blocks of images (rows, classes, size, size, channels) below each other, in bands of classes.
 
     Args:
-        note, notes: what stands above the columns, and what it is; None for nothing.
+        note, notes: heading of the values above the columns, and these values; None: no values.
     """
     size = next(iter(blocks.values())).shape[2]
     n_rows = sum(len(images) for images in blocks.values())
@@ -209,7 +209,7 @@ def _sample_grid(
 
 
 def _write_above(axes: Axes, note: str, places: Sequence[float], notes: Sequence[str]) -> None:
-    """Write the notes of columns above a sheet, and what they are to their left."""
+    """Write a value above each column of a sheet, and the heading of the values to their left."""
     left, *centres = places
     above: dict[str, Any] = {"xycoords": "data", "textcoords": "offset points", "size": "small"}
     axes.annotate(note, (left, -0.5), xytext=(-6, 4), ha="right", va="bottom", **above)
@@ -218,7 +218,7 @@ def _write_above(axes: Axes, note: str, places: Sequence[float], notes: Sequence
 
 
 def _sheet(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (rows, classes, size, size, channels) side by side, padded to this number of columns."""
+    """Join images (rows, classes, size, size, channels) into one sheet, padded to this number of columns."""
     rows, classes, size, _, channels = images.shape
     sheet = np.full((rows * (size + GAP) - GAP, columns * (size + GAP) - GAP, channels), 255, dtype=np.uint8)
     for row in range(rows):

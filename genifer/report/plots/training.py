@@ -1,4 +1,4 @@
-"""Curves of trainings: all scalars that they log."""
+"""Curves of all scalars that trainings log."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ PANELS = {
     "d_spread": ("Spread of the logits", "standard deviation"),
     "g_guidance": ("Guidance of the generator", "loss (nats)"),
     "g_distillation": ("Distillation of the generator", "distance"),
-    "g_feature_means": ("Means of the features", "distance"),
+    "g_feature_means": ("Distance of the feature means", "distance"),
     "loss": ("Loss", "loss"),
     "accuracy": ("Accuracy on the batches", "share"),
     "cross_entropy": ("Cross-entropy", "loss (nats)"),
 }
-"""Title and y-axis of the panel of a scalar; those that tell whether a GAN trains well come first."""
+"""Title and y-axis of each scalar's panel; scalars that show whether a GAN trains well come first."""
 
 IDEAL = {"diversity": 1.0, "sign_of_d_real": 0.0}
 
@@ -56,8 +56,8 @@ MOST_COLUMNS = 4
 def plot_training(settings: PlotSettings, training_path: Path, output: Path) -> None:
     """Draw the curves of all trainings.
 
-    training_first_task shows the classifier's training on the first task, training_<label> a label's other
-    trainings of a classifier, and training_gan_<label> those of its GAN.
+    training_first_task shows the classifier's training on the first task, training_<label> the other
+    classifier trainings of a label, and training_gan_<label> its GAN trainings.
 
     Args:
         training_path: training.csv of a run.
@@ -82,7 +82,7 @@ def plot_training(settings: PlotSettings, training_path: Path, output: Path) -> 
 
 
 def _first_task(settings: PlotSettings, table: pd.DataFrame) -> Figure:
-    """Each training once, whichever methods share it; an entry for each group of methods that share one."""
+    """Return each shared training once, with one entry per group of methods that share it."""
     owners: dict[object, list[str]] = {}
     for method, rows in table.groupby("method", sort=False):
         curves = tuple(rows[["seed", "step", "scalar", "value"]].itertuples(index=False, name=None))
@@ -99,7 +99,7 @@ def _some(methods: list[str]) -> str:
 
 
 def _curves(settings: PlotSettings, title: str, table: pd.DataFrame, colors: Mapping[str, Color]) -> Figure:
-    """One panel per scalar; one line per entry, the mean over the seeds, within a band of the deviation."""
+    """Draw one panel per scalar and one line per entry: mean over the seeds, with a band of the deviation."""
     scalars = _shown(table)
     if not scalars:
         return empty_figure(f"{title}: {NOTHING_LOGGED}")
@@ -128,7 +128,7 @@ def _curves(settings: PlotSettings, title: str, table: pd.DataFrame, colors: Map
 
 
 def _shown(table: pd.DataFrame) -> list[str]:
-    """The scalars that show something; those of a loss that is off are always zero."""
+    """Return the scalars that are not always zero, as those of a disabled loss are."""
     used = table[table["value"].fillna(0) != 0]
     scalars = list(dict.fromkeys(used.dropna(subset=["scalar"])["scalar"]))
     known = [scalar for scalar in PANELS if scalar in scalars]
@@ -136,7 +136,7 @@ def _shown(table: pd.DataFrame) -> list[str]:
 
 
 def _panels(settings: PlotSettings, scalars: Sequence[str]) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A figure with one panel per scalar, in as many columns as leave the fewest places empty."""
+    """Make a figure with one panel per scalar, in as many columns as leave the fewest empty places."""
     n = len(scalars)
     choices = range(min(3, n), min(MOST_COLUMNS, n) + 1)
     columns = 2 if n == MOST_COLUMNS else min(choices, key=lambda count: -n % count)

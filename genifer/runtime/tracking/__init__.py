@@ -1,4 +1,4 @@
-"""Experiment trackers: they receive scalars, sample grids and settings of a training."""
+"""Experiment trackers, which receive the scalars, sample grids and settings of a training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PACKAGES = {"tensorboard": "tensorboard", "dvclive": "dvclive", "mlflow": "mlflow", "wandb": "wandb"}
-"""Of each tracker the package that it needs; its class ``Tracker`` lies in the module of its name here."""
+"""The package that each tracker needs; its class ``Tracker`` is in the module of the same name."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """The training that is tracked.
+    """A tracked training.
 
     Attributes:
-        folder: of the job; trackers keep their files below it, or where their own settings say.
-        title: for people.
-        settings: by their full names.
-        done: steps done before an interruption; what was logged of later steps is discarded.
+        folder: the job's folder. Trackers write to it unless their own settings name another place.
+        title: a readable name.
+        settings: the training's settings by full name.
+        done: steps done before an interruption; scalars and images of later steps are discarded.
     """
 
     folder: Path
@@ -38,20 +38,20 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """Begins anew where ``tracked.done`` is 0, and else goes on."""
+    """Interface of a tracker: starts anew if ``tracked.done`` is 0, else continues."""
 
     def __init__(self, tracked: Tracked) -> None: ...
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None: ...
 
     def image(self, step: int, name: str, image: Tensor) -> None:
-        """Take an image (channels, height, width), uint8, of 1 or 3 channels."""
+        """Log an image: uint8, shape (channels, height, width), 1 or 3 channels."""
 
     def close(self, finished: bool) -> None: ...
 
 
 class Trackers:
-    """All trackers of a training. One that fails is dropped with a warning; the training continues."""
+    """All trackers of a training. A tracker that fails is dropped with a warning; the training continues."""
 
     def __init__(self, names: Sequence[str], tracked: Tracked) -> None:
         self.tracked = tracked
@@ -86,5 +86,5 @@ class Trackers:
 
 
 def missing_packages(names: Sequence[str]) -> list[str]:
-    """Trackers whose package is not installed."""
+    """Return the trackers whose package is not installed."""
     return [name for name in names if importlib.util.find_spec(PACKAGES[name]) is None]

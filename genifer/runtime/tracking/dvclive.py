@@ -1,4 +1,4 @@
-"""Files of DVCLive, in the job's folder: tables of scalars, images, parameters."""
+"""DVCLive: tables of scalars, images and parameters in the job's folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genifer.runtime.tracking import Tracked
 
 
 class Tracker:
-    """Writes to ``dvclive/``, a folder of its own; makes no experiment and no dvc.yaml."""
+    """Writes to ``dvclive/``; creates neither a DVC experiment nor a dvc.yaml."""
 
     def __init__(self, tracked: Tracked) -> None:
         folder, done = tracked.folder / "dvclive", tracked.done

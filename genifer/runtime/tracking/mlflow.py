@@ -1,7 +1,7 @@
-"""A run of MLflow for each training: local, unless MLflow's own variables say otherwise.
+"""MLflow: one MLflow run per training, stored locally unless MLflow's own variables say otherwise.
 
-``MLFLOW_TRACKING_URI`` names another store than ``mlflow.db`` in the folder where one works, and
-``MLFLOW_EXPERIMENT_NAME`` the experiment; the workflow sets that to the name of the run.
+``MLFLOW_TRACKING_URI`` replaces the default store, ``mlflow.db`` in the working directory.
+``MLFLOW_EXPERIMENT_NAME`` names the experiment; the workflow sets it to the name of the run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genifer.runtime.tracking import Tracked
 
-# The default is to report usage over the network.
+# By default MLflow reports usage over the network.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import Metric, Param
@@ -23,16 +23,16 @@ from mlflow.tracking import MlflowClient
 
 PARAMETERS_A_CALL = 100
 LOCK = "mlflow.lock"
-"""In the folder where one works, beside MLflow's own database."""
+"""In the working directory, beside MLflow's own database."""
 
 SECONDS_TO_WAIT = 300
 
 
 class Tracker:
-    """Keeps the id of its run in ``mlflow_run_id``, so that a resumed training goes on in it."""
+    """Keeps the id of its MLflow run in ``mlflow_run_id``, so that a resumed training continues that run."""
 
     def __init__(self, tracked: Tracked) -> None:
-        # Trainings that begin together would all make the database, and spoil it.
+        # Trainings that start together would all create the database and corrupt it.
         with FileLock(LOCK, timeout=SECONDS_TO_WAIT):
             self.client = MlflowClient()
             self.experiment = self._experiment()
@@ -64,7 +64,7 @@ class Tracker:
         )
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        # What MLflow was told it does not forget; a resumed training tells it again.
+        # MLflow cannot delete what was logged, so a resumed training skips the steps it has logged before.
         if step > self.told:
             now = int(1000 * time.time())
             metrics = [Metric(name, value, now, step) for name, value in scalars.items()]

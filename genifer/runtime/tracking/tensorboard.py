@@ -1,4 +1,4 @@
-"""Events for TensorBoard, in the job's folder: ``tensorboard --logdir results/<run>``."""
+"""TensorBoard: event files in the job's folder. Show them with ``tensorboard --logdir results/<run>``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genifer.runtime.tracking import Tracked
 
 
 class Tracker:
-    """Writes to ``tensorboard/``, a folder of its own."""
+    """Writes to ``tensorboard/``."""
 
     def __init__(self, tracked: Tracked) -> None:
         threading.excepthook = _report
@@ -36,6 +36,6 @@ class Tracker:
 
 
 def _report(failure: threading.ExceptHookArgs) -> None:
-    """Errors of TensorBoard's own thread come up again where it is used next; others are reported."""
+    """Silence errors of TensorBoard's own thread, which its next call raises again; report all others."""
     if not type(failure.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(failure)

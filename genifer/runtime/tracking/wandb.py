@@ -1,7 +1,7 @@
-"""A run of Weights & Biases for each training: in the job's folder, unless its own variables say otherwise.
+"""Weights & Biases: one W&B run per training, in the job's folder unless W&B's own variables say otherwise.
 
-``WANDB_MODE=online`` sends everything to the account that W&B's other variables name, and ``WANDB_PROJECT``
-names the project; the workflow sets that to the name of the run.
+``WANDB_MODE=online`` uploads everything to the account that W&B's other variables name. ``WANDB_PROJECT``
+names the project; the workflow sets it to the name of the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from genifer.runtime.files import atomic_write
 from genifer.runtime.tracking import Tracked
 
-# The defaults are to upload, and to report errors over the network.
+# By default W&B uploads everything and reports errors over the network.
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
@@ -25,9 +25,9 @@ import wandb
 
 
 class Tracker:
-    """Keeps its run's id and the last steps it was told in ``wandb/told.json``.
+    """Keeps the id of its W&B run and the last logged steps in ``wandb/told.json``.
 
-    What W&B was told it does not forget; a resumed training tells it again.
+    W&B cannot delete what was logged, so a resumed training skips the steps it has logged before.
     """
 
     def __init__(self, tracked: Tracked) -> None:
@@ -47,12 +47,12 @@ class Tracker:
             config=dict(tracked.settings),
             resume="allow" if resumed else None,
             reinit="create_new",
-            # Neither the terminal nor git and code are W&B's to log.
+            # Do not log the terminal's output, git's state or the code.
             settings=wandb.Settings(
                 root_dir=str(tracked.folder), console="off", disable_git=True, disable_code=True, silent=True
             ),
         )
-        # Rows may come after a sample grid of a later step, which W&B's own steps do not allow.
+        # Rows may arrive after a sample grid of a later step, but W&B's own steps must not decrease.
         self.run.define_metric("*", step_metric="step")
         self._keep()
 
