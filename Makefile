@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(IN_ENV) snakemake --configfile config/quickstart.yaml
-	@printf 'report  '; $(IN_ENV) genifer report --config config/quickstart.yaml
+	@printf 'page    '; $(IN_ENV) genifer report --config config/quickstart.yaml
 
 CONFIG ?= config/quickstart.yaml
 record: $(READY)

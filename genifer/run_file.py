@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,9 @@ def _instead(parts: list[str], model: type[BaseModel]) -> str:
             f"settings are in blocks: write '{name}={{{key}: ...}}' on the command line, or '{key}: ...' "
             f"under '{name}:' in a run file"
         )
-    return f"settings here are: {', '.join(sorted(block.model_fields))}"
+    near = get_close_matches(parts[-1], block.model_fields, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}settings here are: {', '.join(sorted(block.model_fields))}"
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

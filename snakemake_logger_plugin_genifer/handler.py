@@ -58,6 +58,9 @@ PLACE = re.compile(
 )
 """Format in which Snakemake prints an error that the Snakefile raises."""
 
+STOPPED_BY_USER = "Terminating processes on user request"
+"""Beginning of Snakemake's message after Ctrl-C."""
+
 NOT_COMPLETED = "At least one job did not complete successfully"
 
 LAST_WORDS = "Exiting because a job execution failed"
@@ -110,6 +113,7 @@ class LogHandler(LogHandlerBase):
         self.running: dict[int, Job] = {}
         self.printed: set[int] = set()
         self.failed: set[int] = set()
+        self.stopping = False
         self.done = self.total = 0
         self.began = time.time()
         self.guard = threading.RLock()
@@ -193,8 +197,8 @@ class LogHandler(LogHandlerBase):
         self.printed.add(number)
         job = self.running.pop(number, None) or self.jobs.get(number) or Job.of(record)
         place = f"{self._progress(record.created)}  {job.label}"
-        if job.was_interrupted:
-            self._print(f"{place}  stopped; the same command resumes it", style="yellow")
+        if job.was_interrupted or self.stopping:
+            self._print(f"{place}  stopped", style="yellow")
             return
         self.failed.add(number)
         self._print(f"{place}  failed", style="bold red")
@@ -206,7 +210,15 @@ class LogHandler(LogHandlerBase):
 
     def _message(self, record: logging.LogRecord) -> None:
         text = without_place(record.getMessage().rstrip())
-        if text in ("", "None") or FAILED_COMMAND in text or (self.printed and NOT_COMPLETED in text):
+        if text in ("", "None") or FAILED_COMMAND in text:
+            return
+        if text.startswith(STOPPED_BY_USER):
+            self.stopping = True
+            self._print("Stopping. Trainings save their state first.", style="yellow")
+            return
+        if self.printed and NOT_COMPLETED in text:
+            if self.stopping:
+                self._print("Stopped. The same command continues from what is there.", style="yellow")
             return
         if text.startswith(LAST_WORDS):
             jobs = f"{len(self.failed)} jobs" if len(self.failed) != 1 else "1 job"

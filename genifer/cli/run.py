@@ -91,9 +91,9 @@ def summary(
 ) -> None:
     """Print the table of methods of finished runs."""
     from genifer.monitor.watch.run import newest
-    from genifer.report.summary import summary_screen
+    from genifer.report.summary import finished_run, summary_screen
 
-    typer.echo("\n\n".join(summary_screen(results / run) for run in runs or [newest(results)]))
+    typer.echo("\n\n".join(summary_screen(finished_run(run, results)) for run in runs or [newest(results)]))
 
 
 def compare(
@@ -110,8 +110,9 @@ def compare(
     Writes comparison.csv, .md, .tex, .pdf and .svg, and averages.pdf and .svg.
     """
     from genifer.report.comparison import write_comparison
+    from genifer.report.summary import finished_run
 
-    folders = [Path(run) if (Path(run) / "accuracy.csv").exists() else results / run for run in runs]
+    folders = [finished_run(run, results) for run in runs]
     typer.echo(write_comparison(list(dict.fromkeys(folders)), reference, output, apart=apart))
     typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg, averages.pdf, .svg")
 

@@ -163,8 +163,9 @@ def _together(runs: Sequence[Finished]) -> pd.DataFrame:
         method, seed = twice.iloc[0]["method"], twice.iloc[0]["seed"]
         names = ", ".join(dict.fromkeys(twice["run"]))
         raise GeniferError(
-            f"compare: {names} have other results of '{method}' with seed {seed}, although their definitions "
-            "agree; give the variant another label in one of the run files, or leave a run out"
+            f"compare: {names} all have results of '{method}' with seed {seed}, and they differ, so their "
+            f"settings do. Compare the runs side by side with --apart, or give '{method}' a label of its own "
+            f"in one run file, such as methods: {{my-{method}: {{method: {method}}}}}"
         )
     return rows.drop(columns="run")
 

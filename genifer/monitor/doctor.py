@@ -117,7 +117,10 @@ def _device(device_name: str) -> Finding:
             f"CUDA {torch.version.cuda}, PyTorch {torch.__version__}"
             + (f"; one of {count} GPUs" if count > 1 else ""),
         )
-    found = f"{torch.get_num_threads()} threads of a CPU ({platform.machine()}), PyTorch {torch.__version__}"
+    threads = torch.get_num_threads()
+    found = (
+        f"{threads} thread{'s'[: threads != 1]} of a CPU ({platform.machine()}), PyTorch {torch.__version__}"
+    )
     if device_name == "cpu":
         return Finding("device", "ok", found)
     driver = _driver()

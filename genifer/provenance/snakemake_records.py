@@ -79,8 +79,8 @@ def restore(results: Path, snakemake: Path = Path(".snakemake")) -> list[str]:
     if not missing:
         return []
     return [
-        f"{_listed(missing)}: recorded in {results / RECORDS}, but missing. 'dvc pull' fetches what was "
-        "pushed; Snakemake makes again what the run needs of the rest"
+        f"{_listed(missing)}: missing, but recorded in {results / RECORDS}. What the run needs of them is "
+        "made again, or 'dvc pull' fetches it if it was pushed"
     ]
 
 

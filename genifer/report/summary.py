@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, SUMMARY_COLUMNS
 from genifer.evaluation.tables import read_table, summary_text
 from genifer.layout import plots_folder, table_path
 from genifer.report.phrases import order_note
+
+
+def finished_run(name: str, results: Path) -> Path:
+    """Find a finished run.
+
+    Args:
+        name: of the run, or its folder.
+        results: folder of all runs.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        GeniferError: there is no such run, or it is not finished.
+    """
+    for folder in (Path(name), results / name):
+        if Path(table_path(folder, "summary")).is_file():
+            return folder
+    finished = sorted(path.parent.name for path in results.glob(table_path("*", "summary")))
+    raise GeniferError(
+        f"'{name}': no finished run of this name in {results}; "
+        + (f"there are: {', '.join(finished)}" if finished else "make one with snakemake")
+    )
 
 
 def summary_screen(results: Path) -> str:

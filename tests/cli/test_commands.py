@@ -116,7 +116,7 @@ def test_same_seed_same_weights_other_seed_others(genifer: Genifer, tmp_path: Pa
         (["check", "--config", "missing.yaml"], ["missing.yaml", "quickstart"]),
         (["check"], ["--config"]),
         (["check", "--config", "tiny.yaml", "--device", "cuda"], ["runtime.device: cuda", "runtime.device: cpu"]),
-        (["summary", "nothing"], ["results/nothing/summary.csv", "snakemake"]),
+        (["summary", "nothing"], ["no finished run of this name", "snakemake"]),
         (["pretrain-classifier", "--config", "tiny.yaml", "--output", "x", "no.safetensors"], ["no.safetensors", "missing"]),
         (["pretrain-classifier", "--config", "tiny.yaml", "--output", "x", "tiny.yaml"], ["tiny.yaml", "not a readable data set"]),
         (["pretrain-classifier", "--settings", "{", "--output", "x", "tiny.yaml"], ["--settings", "JSON"]),

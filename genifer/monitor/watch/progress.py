@@ -81,13 +81,21 @@ def read_progress(plan: Plan, now: datetime) -> RunProgress:
     files = {kind: (sum(map(os.path.isfile, paths)), len(paths)) for kind, paths in plan.files.items()}
     elapsed = ((plan.ended or now) - plan.began).total_seconds()
     return RunProgress(
-        plan, _state_of_run(plan), trainings, elapsed, time_left(trainings, plan.side_by_side), files
+        plan,
+        _state_of_run(plan, trainings),
+        trainings,
+        elapsed,
+        time_left(trainings, plan.side_by_side),
+        files,
     )
 
 
-def _state_of_run(plan: Plan) -> StateOfRun:
+def _state_of_run(plan: Plan, trainings: Sequence[TrainingProgress]) -> StateOfRun:
     if plan.ended is not None:
-        return "done" if plan.succeeded else "failed"
+        if plan.succeeded:
+            return "done"
+        states = {progress.state for progress in trainings}
+        return "stopped" if "interrupted" in states and "failed" not in states else "failed"
     return "stopped" if plan.host == socket.gethostname() and not _alive(plan.pid) else "running"
 
 

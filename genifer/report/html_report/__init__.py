@@ -35,11 +35,7 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
     """
     results = Path(layout.results)
     path = output or results / REPORT
-    if not Path(layout.table("summary")).is_file():
-        raise GeniferError(
-            f"{results}: has no results to report (summary.csv is missing); first make the run: "
-            "snakemake --configfile FILE"
-        )
+    check_results(layout)
     captions = Captions(layout)
     texts, provenance = Texts(captions), Provenance(results)
     folder = Path(__file__).parent
@@ -70,3 +66,12 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def check_results(layout: Layout) -> None:
+    """Raise a `GeniferError` if a run has no results."""
+    if not Path(layout.table("summary")).is_file():
+        raise GeniferError(
+            f"{layout.results}: has no results to report (summary.csv is missing); first make the run: "
+            "snakemake --configfile FILE"
+        )

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 
 from genifer.errors import GeniferError
 from genifer.grid import load_runs
-from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout, table_path
+from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout
 from genifer.monitor.watch.run import newest
 from genifer.provenance.invocations import last_settings
-from genifer.report.html_report import write_report
+from genifer.report.html_report import check_results, write_report
 from genifer.report.html_report.origin import settings_text
+from genifer.report.summary import finished_run
 from genifer.run_file import parse_settings
 
 
@@ -58,6 +59,7 @@ def write_reports(
 
 def _write(layout: Layout, output: Path | None, with_snakemake: bool) -> Path:
     page = output or Path(layout.results, REPORT)
+    check_results(layout)
     if with_snakemake:
         write_snakemake_report(layout, page.with_name(SNAKEMAKE_REPORT))
     return write_report(layout, page)
@@ -68,7 +70,7 @@ def _from_files(run_files: Sequence[Path], results: Path) -> list[Layout]:
 
 
 def _named(run: str, results: Path) -> Layout:
-    folder = Path(run) if Path(table_path(run, "summary")).is_file() else results / run
+    folder = finished_run(run, results)
     if not (folder / PROVENANCE).is_file():
         raise GeniferError(
             f"{folder / PROVENANCE}: does not exist, so the settings of the run are unknown; name its run "

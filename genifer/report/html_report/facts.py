@@ -84,7 +84,7 @@ def facts(layout: Layout, captions: Captions, commit: str) -> list[tuple[str, Ma
         "Date": escape(_dates(layout)),
         "Commit": escape(commit),
         "Cost": html(
-            f"{captions.total_time} in {captions.n_jobs} jobs, most of it for {captions.longest_job}; "
+            f"{captions.total_time} in {captions.n_jobs} jobs, the longest: {captions.longest_job}; "
             f"peak memory of a job {captions.peak_memory}"
         ),
         "Machine": html(f"{captions.machines}; precision {captions.precisions}"),
