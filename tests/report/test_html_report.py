@@ -269,7 +269,7 @@ def test_an_unfinished_run_says_what_is_missing(layout: Layout, capfd: pytest.Ca
     Path(layout.table("summary")).unlink()
     code, said = run(capfd, "report", layout.results)
     assert code == 1
-    assert "has no results to report" in said
+    assert "no finished run of this name" in said
 
 
 def test_ways_to_name_a_run(layout: Layout, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -289,7 +289,7 @@ def test_ways_to_name_a_run(layout: Layout, tmp_path: Path, capfd: pytest.Captur
     for arguments, message in (
         (["birds", "--config", tmp_path / "a.yaml"], "name either runs"),
         (["birds", "birds", "--output", page], "is one file, but there are 2 runs"),
-        (["eagles"], "name its run file instead"),
+        (["eagles"], "there are: birds"),
     ):
         code, said = run(capfd, "report", *arguments, "--results", tmp_path)
         assert code == 1
