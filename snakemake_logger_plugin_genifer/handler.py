@@ -58,6 +58,9 @@ PLACE = re.compile(
 )
 """Format in which Snakemake prints an error that the Snakefile raises."""
 
+LOG_FILE = "Complete log(s): "
+"""Beginning of Snakemake's message about its log file."""
+
 STOPPED_BY_USER = "Terminating processes on user request"
 """Beginning of Snakemake's message after Ctrl-C."""
 
@@ -215,6 +218,9 @@ class LogHandler(LogHandlerBase):
         if text.startswith(STOPPED_BY_USER):
             self.stopping = True
             self._print("Stopping. Trainings save their state first.", style="yellow")
+            return
+        if text.startswith(LOG_FILE):
+            self._print(f"log     {os.path.relpath(text.removeprefix(LOG_FILE))}")
             return
         if self.printed and NOT_COMPLETED in text:
             if self.stopping:

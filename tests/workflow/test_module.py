@@ -98,7 +98,7 @@ def test_a_rule_can_be_changed(user: Path, tmp_path: Path) -> None:
     make_clone(tmp_path / "clone")
     general = "use rule * from genifer as genifer_*\n"
     from_path(user, tmp_path / "clone", **{general: f"{general}\n{changed}\n    threads: 4\n"})
-    done = call(["snakemake", "--dry-run", "--cores", "4"], user)
+    done = call(["snakemake", "-n", "--verbose", "--cores", "4"], user)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("    threads: 4\n") == 3
 
