@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import hashlib
 import io
 import os
 import re
@@ -23,7 +22,6 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-import yaml
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from snakemake.cli import get_argument_parser
@@ -39,14 +37,12 @@ from support.documents import (
     markdown_files,
     scripts,
 )
-from support.measured import MARK, MEASURED, TABLE, with_current_tables
+from support.measured import MARK, TABLE, with_current_tables
 from support.published import PUBLISHED_MARK, PUBLISHED_TABLE, with_published_tables
 from support.published_code import published_states, write_published_config
 from support.rule_graph import README_CHART, chart
 
 from genifer.cli import app
-from genifer.evaluation import SUMMARY_COLUMNS
-from genifer.evaluation.tables import read_table, summary_text
 from genifer.methods import Method
 from genifer.registry import registry
 from genifer.runtime.files import atomic_write
@@ -234,17 +230,6 @@ PROBLEM_OF: dict[str, Callable[[list[str]], str | None]] = {
     "make": problem_of_make,
 }
 """For each tool: what is wrong with a command and its options, found without running it."""
-
-
-def test_the_readme_shows_the_recorded_quickstart() -> None:
-    """Its last screen is that of the run which dvc.lock records; docs/measured/quickstart has a copy of the table."""
-    copy = MEASURED / "quickstart" / "summary.csv"
-    stage = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]["quickstart"]
-    recorded = {output["path"]: output["md5"] for output in stage["outs"]}
-    assert hashlib.md5(copy.read_bytes()).hexdigest() == recorded["results/quickstart/summary.csv"], (
-        "after make record: cp results/quickstart/summary.csv docs/measured/quickstart/"
-    )
-    assert summary_text(read_table(copy, SUMMARY_COLUMNS)) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))

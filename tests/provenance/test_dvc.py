@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 import yaml
 from support.commands import ROOT, TINY, call, make_clone, merged, planned
+from support.measured import MEASURED
 
+from genifer.evaluation import SUMMARY_COLUMNS
+from genifer.evaluation.tables import read_table, summary_text
 from genifer.versions import VERSIONS
 
 RUN_FILE = "config/quickstart.yaml"
@@ -295,9 +298,9 @@ def test_an_experiment_elsewhere(clone: Path) -> None:
         "dvc", "exp", "run", "--temp", "--name", "coarser", "--set-param", f"{RUN_FILE}:plots.dpi=60",
         folder=clone,
     )  # fmt: skip
-    assert "rule plot_accuracy" in text
-    assert "rule prepare_data" not in text
-    assert "rule train" not in text
+    assert "plot accuracy" in text
+    assert "  prepare data" not in text
+    assert "  train " not in text
     assert "coarser" in run("dvc", "exp", "show", "--csv", folder=clone)
     assert call(["git", "status", "--porcelain"], clone).stdout == ""
     assert planned(clone, RUN_FILE) == set()
@@ -363,6 +366,17 @@ def test_plots_and_dag(clone: Path) -> None:
     drawn = {name for name, of_revisions in plots.items() if of_revisions}
     assert drawn == {"quickstart, accuracy", "quickstart, accuracy of each task", "quickstart, training"}
     assert "quickstart" in run("dvc", "dag", folder=clone)
+
+
+def test_the_readme_shows_the_recorded_quickstart() -> None:
+    """Its last screen is that of the run which dvc.lock records; docs/measured/quickstart has a copy of the table."""
+    copy = MEASURED / "quickstart" / "summary.csv"
+    stage = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]["quickstart"]
+    recorded = {output["path"]: output["md5"] for output in stage["outs"]}
+    assert hashlib.md5(copy.read_bytes()).hexdigest() == recorded["results/quickstart/summary.csv"], (
+        "after make record: cp results/quickstart/summary.csv docs/measured/quickstart/"
+    )
+    assert summary_text(read_table(copy, SUMMARY_COLUMNS)) in (ROOT / "README.md").read_text()
 
 
 def test_the_committed_lock_is_that_of_this_checkout(tmp_path: Path) -> None:

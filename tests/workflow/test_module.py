@@ -189,7 +189,8 @@ def test_a_module_runs_to_its_end(user: Path, recorded: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     results = user / "results" / "study"
     expected = pd.read_csv(recorded / "results" / "quickstart" / "accuracy.csv").query("method == 'finetune'")
-    pd.testing.assert_frame_equal(pd.read_csv(results / "accuracy.csv"), expected.reset_index(drop=True))
+    expected = expected.reset_index(drop=True).assign(run="study")
+    pd.testing.assert_frame_equal(pd.read_csv(results / "accuracy.csv"), expected)
     header, row = (user / "results" / "conclusion.txt").read_text().splitlines()
     assert (header, row.split(",")[0]) == ("method,final_accuracy_mean", "finetune")
     assert (user / "where.txt").read_text() == f"{clone}/genifer/__init__.py\n"

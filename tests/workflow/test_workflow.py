@@ -317,7 +317,7 @@ def test_a_run_with_an_order_per_seed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     expected = pd.read_csv(clone / "results" / "four" / "accuracy.csv")
     own = drawn[drawn["seed"] == 4].drop(columns="class_order").reset_index(drop=True)
-    pd.testing.assert_frame_equal(own, expected)
+    pd.testing.assert_frame_equal(own, expected.assign(run="quickstart"))
 
 
 def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
