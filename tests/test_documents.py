@@ -80,6 +80,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer bench --against", NOT_RUN, NAMED),
     (r"genifer bench (\w+) (.*)--against .*", "genifer bench \\1 --config config/quickstart.yaml --against . --steps 1 --repeats 1 --rounds 1", "the clone instead of another checkout"),
     (r"genifer bench ?(.*)", "genifer bench \\1 --config config/quickstart.yaml --steps 1 --repeats 1", "steps at full size take seconds each"),
+    (r"snakemake --config 'data=\{archive: .*", NOT_RUN, "an archive that is not there"),
     (r"snakemake -n\b.*", SAME, ""),
     (r"snakemake --(unlock|rulegraph)", SAME, ""),
     (r"snakemake --configfile config/quickstart\.yaml( (mas|means|cells|tracked|anchored|tutorial)\.yaml)?( --config run=short .*)?", SAME, ""),
