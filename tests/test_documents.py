@@ -101,7 +101,6 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (check|settings|methods|summary|report|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),
     (r"genifer import-reference --.*", SAME, ""),
-    (r"genifer compare variants", SAME, ""),
     (r"genifer compare .* --reference fecam (.*)", "genifer compare results/quickstart \\1", "the only run there is"),
     (r"genifer compare .*", "genifer compare quickstart", "the only run there is"),
     (r"genifer [a-z-]+", NOT_RUN, NAMED),
