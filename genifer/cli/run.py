@@ -112,7 +112,7 @@ def compare(
     from genifer.report.comparison import write_comparison
     from genifer.report.summary import finished_run
 
-    folders = [finished_run(run, results) for run in runs]
+    folders = [finished_run(run, results, "accuracy") for run in runs]
     typer.echo(write_comparison(list(dict.fromkeys(folders)), reference, output, apart=apart))
     typer.echo(f"files  {output}/comparison.csv, .md, .tex, .pdf, .svg, averages.pdf, .svg")
 

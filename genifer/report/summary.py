@@ -11,12 +11,13 @@ from genifer.layout import plots_folder, table_path
 from genifer.report.phrases import order_note
 
 
-def finished_run(name: str, results: Path) -> Path:
+def finished_run(name: str, results: Path, table: str = "summary") -> Path:
     """Find a finished run.
 
     Args:
         name: of the run, or its folder.
         results: folder of all runs.
+        table: that it must have.
 
     Returns:
         The run's folder.
@@ -25,9 +26,9 @@ def finished_run(name: str, results: Path) -> Path:
         GeniferError: there is no such run, or it is not finished.
     """
     for folder in (Path(name), results / name):
-        if Path(table_path(folder, "summary")).is_file():
+        if Path(table_path(folder, table)).is_file():
             return folder
-    finished = sorted(path.parent.name for path in results.glob(table_path("*", "summary")))
+    finished = sorted(path.parent.name for path in results.glob(table_path("*", table)))
     raise GeniferError(
         f"'{name}': no finished run of this name in {results}; "
         + (f"there are: {', '.join(finished)}" if finished else "make one with snakemake")

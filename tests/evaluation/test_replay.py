@@ -157,7 +157,7 @@ def test_files_of_the_wrong_tasks_are_refused(
     assert "holds task 1" in text
     code, text = run(capsys, *command("wrong")[:-1])
     assert code == 1
-    assert "1 training and 0 held-out files: give both of every task so far" in text
+    assert "1 training and 0 held-out files; give both of every task so far" in text
     assert not Path("wrong/replay.csv").exists()
 
 

@@ -119,7 +119,7 @@ def test_other_results_of_one_label_are_refused(tmp_path: Path, capfd: pytest.Ca
     first = write_run(tmp_path / "first", {"genifer": OURS})
     second = write_run(tmp_path / "second", {"genifer": OTHER})
     assert genifer("compare", first, second, "--output", tmp_path / "out") == 1
-    assert "first, second have other results of 'genifer' with seed 0" in capfd.readouterr().err
+    assert "first, second all have results of 'genifer' with seed 0" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -128,7 +128,7 @@ def test_a_missing_run_or_reference_is_named(tmp_path: Path, capfd: pytest.Captu
     assert genifer("compare", run, "--output", tmp_path / "out") == 1
     assert "--reference: 'genifer' is in none of the runs; there are: joint" in capfd.readouterr().err
     assert genifer("compare", tmp_path / "nowhere", "--output", tmp_path / "out") == 1
-    assert "accuracy.csv: is missing" in capfd.readouterr().err
+    assert "no finished run of this name" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
