@@ -286,6 +286,20 @@ def _block(block: BaseModel, names: Sequence[str], indent: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def run_file_text(settings: Mapping[str, Any]) -> str:
+    """Return settings as the YAML of a run file, with lists on one line."""
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists on one line."""
+
+
+_Dumper.add_representer(
+    list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+)
+
+
 def flow_style(value: Any) -> str:
     """Format a value in YAML's flow style, which for these types is JSON, but without quotes for words."""
     if isinstance(value, str) and value.replace("_", "").isalnum() and not value[0].isdigit():

@@ -17,9 +17,6 @@ NAME_WIDTH, LABEL_WIDTH = 25, 41
 TOLD_BY_RULE = "shared"
 """Group of the trainings that methods share."""
 
-SCALARS = ("g_loss", "d_loss", "loss", "accuracy")
-"""Scalars to print, in order of preference; a training shows the first two that it logs."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -96,6 +93,9 @@ class Job:
         return status if self.rule.endswith(str(status.get("job", "-"))) else {}
 
     def _scalars(self) -> list[str]:
+        """Return the first two of the scalars that `genifer watch` prefers."""
+        from genifer.monitor.watch.view import SCALARS
+
         scalars = self._status().get("scalars") or {}
         return [f"{name} {scalars[name]:.3g}" for name in SCALARS if name in scalars][:2]
 

@@ -25,15 +25,13 @@ def settings(
     """Print all settings with their defaults and meanings."""
     import json
 
-    import yaml
-
     from genifer.layout import RESULTS
     from genifer.provenance.invocations import last_settings
-    from genifer.run_file import default_run_file
+    from genifer.run_file import default_run_file, run_file_text
     from genifer.settings_model import settings_model
 
     if run is not None:
-        typer.echo(yaml.safe_dump(last_settings(RESULTS / run), sort_keys=False), nl=False)
+        typer.echo(run_file_text(last_settings(RESULTS / run)), nl=False)
         return
     registry = _registry(config)
     text = default_run_file(registry)

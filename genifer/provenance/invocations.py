@@ -53,7 +53,12 @@ def begin_invocation(
     Raises:
         GeniferError: ``provenance.json`` is damaged.
     """
-    content = _read(results) or {"run": settings.run, "invocations": [], "settings": {}, "environments": {}}
+    content = read_provenance(results) or {
+        "run": settings.run,
+        "invocations": [],
+        "settings": {},
+        "environments": {},
+    }
     invocation = {
         "began": _now(),
         "ended": None,
@@ -76,7 +81,7 @@ def end_invocation(results: Path, jobs: Iterable[str], succeeded: bool) -> None:
         results: the run's folder.
         jobs: the rule of each finished job.
     """
-    content = _read(results)
+    content = read_provenance(results)
     if content is None or not content["invocations"] or content["invocations"][-1]["ended"] is not None:
         return
     *before, last = content["invocations"]
@@ -91,7 +96,7 @@ def last_settings(results: Path) -> Content:
     Raises:
         GeniferError: they are unknown.
     """
-    content = _read(results)
+    content = read_provenance(results)
     if content is None or not content["invocations"]:
         raise GeniferError(
             f"{results / PROVENANCE}: does not exist; Snakemake writes it when it makes a part of the run"
@@ -118,7 +123,15 @@ def _kept(known: Content, value: Content) -> str:
     return key
 
 
-def _read(results: Path) -> Content | None:
+def read_provenance(results: Path) -> Content | None:
+    """Read a run's ``provenance.json``; None if it does not exist.
+
+    Args:
+        results: the run's folder.
+
+    Raises:
+        GeniferError: the file is damaged.
+    """
     path = results / PROVENANCE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,23 @@ def gan(prepared: Path, output: Path, *trackers: str, **runtime: Any) -> list[st
         *["--classifier", str(prepared / "classifier" / "classifier.safetensors")],
         *["--output", str(output), str(prepared / "data" / "task_0_train.safetensors")],
     ]
+
+
+@contextmanager
+def plug_pulled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A training fails in its seventh step; its last resume file is that of the fourth."""
+    step = GanTraining.step
+    with monkeypatch.context() as patch:
+
+        def stops(self: GanTraining, batch: Any, number: int) -> Any:
+            if number == 4:
+                patch.setattr("genifer.training.resume.Clock.due", lambda _: False)
+            if number == 7:
+                raise RuntimeError("pulled the plug")
+            return step(self, batch, number)
+
+        patch.setattr(GanTraining, "step", stops)
+        yield
 
 
 @pytest.fixture
@@ -164,17 +182,7 @@ def test_a_resumed_training_continues_in_the_same_place(
 ) -> None:
     """Stopped after its seventh step with a resume file of the fourth: nothing is logged twice."""
     output = mlflow_here / "gan"
-    step = GanTraining.step
-    with monkeypatch.context() as patch:
-
-        def stops(self: GanTraining, batch: Any, number: int) -> Any:
-            if number == 4:
-                patch.setattr("genifer.training.resume.Clock.due", lambda _: False)
-            if number == 7:
-                raise RuntimeError("pulled the plug")
-            return step(self, batch, number)
-
-        patch.setattr(GanTraining, "step", stops)
+    with plug_pulled(monkeypatch):
         code, text = run(capsys, *gan(prepared, output, *INSTALLED, resume_every=0))
         assert code == 1
         assert "RuntimeError: pulled the plug" in text
@@ -192,20 +200,10 @@ def test_a_resumed_training_continues_in_the_same_place(
 def test_wandb_has_scalars_settings_and_sample_grids(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On this machine, without an account; a resumed training logs nothing twice under the same id."""
+    """Offline and without an account; a resumed training logs nothing twice and keeps its id."""
     monkeypatch.setenv("WANDB_PROJECT", "quickstart")
     output = tmp_path / "gan"
-    step = GanTraining.step
-    with monkeypatch.context() as patch:
-
-        def stops(self: GanTraining, batch: Any, number: int) -> Any:
-            if number == 4:
-                patch.setattr("genifer.training.resume.Clock.due", lambda _: False)
-            if number == 7:
-                raise RuntimeError("pulled the plug")
-            return step(self, batch, number)
-
-        patch.setattr(GanTraining, "step", stops)
+    with plug_pulled(monkeypatch):
         assert genifer(*gan(prepared, output, "wandb", resume_every=0)) == 1
     assert genifer(*gan(prepared, output, "wandb")) == 0
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from genifer import __version__
+from genifer.config import plain
 from genifer.errors import GeniferError
 from genifer.layout import REPORT, SNAKEMAKE_REPORT, Layout
 from genifer.report.captions import Captions
 from genifer.report.html_report.facts import facts, method_rows
-from genifer.report.html_report.origin import Provenance, files, settings_text
+from genifer.report.html_report.origin import Provenance, files
 from genifer.report.html_report.pictures import link
 from genifer.report.html_report.sections import collect
 from genifer.report.html_report.texts import Texts, html
+from genifer.run_file import run_file_text
 from genifer.runtime.files import atomic_write
 
 TEMPLATE, STYLE = "report.html.jinja", "style.css"
@@ -56,7 +58,7 @@ def write_report(layout: Layout, output: Path | None = None, snakemake_report: P
         rows=rows,
         old_images=html(captions.old_images),
         facts=facts(layout, captions, provenance.commit),
-        settings=settings_text(layout.settings),
+        settings=run_file_text(plain(layout.settings)),
         provenance=provenance,
         versions=html(captions.versions),
         files=files(layout, path.parent),

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from genifer.config import plain
 from genifer.errors import GeniferError
 from genifer.grid import load_runs
 from genifer.layout import PROVENANCE, REPORT, SNAKEMAKE_REPORT, Layout
 from genifer.monitor.watch.run import newest
 from genifer.provenance.invocations import last_settings
 from genifer.report.html_report import check_results, write_report
-from genifer.report.html_report.origin import settings_text
 from genifer.report.summary import finished_run
-from genifer.run_file import parse_settings
+from genifer.run_file import parse_settings, run_file_text
 
 
 def write_reports(
@@ -89,7 +89,7 @@ def write_snakemake_report(layout: Layout, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         run_file = Path(folder, "run.yaml")
-        run_file.write_text(settings_text(layout.settings), encoding="utf-8")
+        run_file.write_text(run_file_text(plain(layout.settings)), encoding="utf-8")
         options = ["--configfile", str(run_file), "--report", str(output)]
         command = [sys.executable, "-m", "snakemake", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from genifer.config import RunSettings, plain
-from genifer.errors import GeniferError
 from genifer.layout import CAPTIONS, PROVENANCE, RECORDS, Layout
+from genifer.provenance.environment import source_of
+from genifer.provenance.invocations import read_provenance
 from genifer.report.html_report.pictures import link
 from genifer.run_file import flat_settings
 
@@ -55,17 +51,10 @@ class Provenance:
     """
 
     def __init__(self, results: Path) -> None:
-        path = results / PROVENANCE
-        try:
-            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            self._invocations: list[dict[str, Any]] = list(content.get("invocations", []))
-            self._environments: dict[str, dict[str, Any]] = dict(content.get("environments", {}))
-            self.invocations = [_invocation(entry) for entry in self._invocations]
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise GeniferError(
-                f"{path}: cannot be read as the provenance of a run ({error}); restore it with: dvc checkout "
-                f"--force {path}; or delete it"
-            ) from error
+        content = read_provenance(results) or {"invocations": [], "environments": {}}
+        self._invocations: list[dict[str, Any]] = content["invocations"]
+        self._environments: dict[str, dict[str, Any]] = content["environments"]
+        self.invocations = [_invocation(entry) for entry in self._invocations]
 
     @property
     def commit(self) -> str:
@@ -102,34 +91,9 @@ def _named(commit: str | None, changed: bool) -> str:
 
 
 def _commit_now() -> str:
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    commit = _named(_git("rev-parse", "HEAD"), bool(changes))
+    source = source_of(CAPTIONS.parents[1])
+    commit = _named(source["commit"], source.get("clean") is False)
     return f"{commit} (when this report was written)" if commit else ""
-
-
-def _git(*arguments: str) -> str:
-    """Return git's output about the checkout; empty without git or without a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(CAPTIONS.parents[1]), *arguments], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
-
-
-def settings_text(settings: RunSettings) -> str:
-    """Return all settings of a run as the YAML of a run file."""
-    return yaml.dump(plain(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes lists on one line."""
-
-
-_Dumper.add_representer(
-    list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
-)
 
 
 def files(layout: Layout, page: Path) -> list[File]:
