@@ -15,12 +15,14 @@ from torch import nn
 
 from genifer.config import RunSettings
 from genifer.layout import GAN, Layout, PlannedJob
+from genifer.methods.method import Preparation
 from genifer.training.job import Job
 from genifer.training.networks import new_gan
 from genifer.training.precision import choose_precision
-from genifer.training.resume import KEPT
+from genifer.training.resume import KEPT, Part
 from genifer.training.untrained import (
     sizes_of,
+    two_steps,
     untrained_classifier,
     untrained_first_task,
     untrained_gan,
@@ -103,39 +105,70 @@ def layout_of_one_seed(settings: RunSettings) -> Layout:
 
 def _seconds_of_trainings(layout: Layout, device: torch.device) -> dict[str, float]:
     """Estimate the seconds of each training, by its folder; steps of equal trainings are timed once."""
-    timed: dict[tuple[str, str, bool], float] = {}
+    timed: dict[tuple[str, str, bool], Timing] = {}
     seconds = {}
     for job in layout.trainings:
-        per_step = 0.0
+        timing = Timing(0.0)
         if job.steps:
             # The group identifies the method and the settings of a variant.
             key = (job.name, job.group, job.task == layout.first)
             if key not in timed:
-                timed[key] = _seconds_per_step(job, device)
-            per_step = timed[key]
-        seconds[job.folder] = job.steps * per_step + JOB_SECONDS
+                timed[key] = _timing(job, device)
+            timing = timed[key]
+        seconds[job.folder] = timing.preparation + job.steps * timing.step + JOB_SECONDS
     return seconds
 
 
-def _seconds_per_step(job: PlannedJob, device: torch.device) -> float:
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a training's step, and of all steps of its preparation."""
+
+    step: float
+    preparation: float = 0.0
+
+
+def _timing(job: PlannedJob, device: torch.device) -> Timing:
     """Measure the median time of a training's step, on random images with untrained networks."""
-    step = _step_of(job, device)
+    preparation = _TimedPreparation(device)
+    step = _step_of(job, device, preparation)
 
     def timed() -> float:
         began = time.perf_counter()
         step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _wait_for(device)
         return time.perf_counter() - began
 
     timed()
     times = [timed()]
     while sum(times) < TIMED_SECONDS and len(times) < MOST_STEPS:
         times.append(timed())
-    return statistics.median(times)
+    return Timing(statistics.median(times), preparation.seconds)
 
 
-def _step_of(job: PlannedJob, device: torch.device) -> Callable[[], object]:
+class _TimedPreparation:
+    """Run two steps of a preparation, and estimate the seconds of all from the second one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = 0.0
+
+    def __call__(self, count: int, parts: Mapping[str, Part]) -> Iterator[int]:
+        seconds = 0.0
+        for step in two_steps(count, parts):
+            _wait_for(self.device)
+            began = time.perf_counter()
+            yield step
+            _wait_for(self.device)
+            seconds = time.perf_counter() - began
+        self.seconds += count * seconds
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _step_of(job: PlannedJob, device: torch.device, preparation: Preparation) -> Callable[[], object]:
     settings = job.settings
     runtime = settings.runtime
     choice = choose_precision(runtime.precision, device, sizes_of(settings), runtime.deterministic)
@@ -154,7 +187,7 @@ def _step_of(job: PlannedJob, device: torch.device) -> Callable[[], object]:
         return step
     if job.method is None:
         return untrained_first_task(settings, context).step
-    return untrained_task(settings, job.method, context).step
+    return untrained_task(settings, job.method, context, preparation).step
 
 
 def _is_gan(job: PlannedJob) -> bool:

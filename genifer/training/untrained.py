@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -10,13 +11,14 @@ from torch import Tensor
 from genifer.config import RunSettings
 from genifer.data.batches import TaskData
 from genifer.data.prepared_images import PreparedImages
-from genifer.methods.method import Method
+from genifer.methods.method import Method, Preparation
 from genifer.nn.classifier import Classifier
 from genifer.training.classifier import ClassifierTraining, begin
 from genifer.training.gan import Distillation, GanTraining
 from genifer.training.job import Job
 from genifer.training.networks import new_classifier, new_gan
 from genifer.training.precision import ClassifierSizes
+from genifer.training.resume import Part
 
 
 def sizes_of(settings: RunSettings) -> ClassifierSizes:
@@ -52,7 +54,14 @@ def untrained_gan(settings: RunSettings, job: Job) -> GanTraining:
     )  # fmt: skip
 
 
-def untrained_task(settings: RunSettings, method: type[Method], job: Job) -> ClassifierTraining:
+def two_steps(count: int, _: Mapping[str, Part]) -> Iterable[int]:
+    """Shorten a preparation, which can take as long as a training."""
+    return range(min(count, 2))
+
+
+def untrained_task(
+    settings: RunSettings, method: type[Method], job: Job, preparation: Preparation = two_steps
+) -> ClassifierTraining:
     """Set up a method's training on a job's task, with random images and untrained networks."""
     block = settings.of_method(method)
     rng = job.start()
@@ -75,7 +84,7 @@ def untrained_task(settings: RunSettings, method: type[Method], job: Job) -> Cla
             .to(memory_format=torch.channels_last)
         )
         learner.generator = generator.eval().requires_grad_(False)
-    return _started(learner, job, data, rng, block.steps)
+    return _started(learner, job, data, rng, block.steps, preparation)
 
 
 def _first_memory(settings: RunSettings, method: type[Method], job: Job) -> dict[str, Tensor]:
@@ -97,12 +106,16 @@ def untrained_first_task(settings: RunSettings, job: Job) -> ClassifierTraining:
 
 
 def _started(
-    learner: Method, job: Job, data: TaskData, rng: torch.Generator, steps: int
+    learner: Method,
+    job: Job,
+    data: TaskData,
+    rng: torch.Generator,
+    steps: int,
+    preparation: Preparation = two_steps,
 ) -> ClassifierTraining:
     begin(learner, job, data, rng)
     training = ClassifierTraining(learner, max(steps, 1))
-    # The preparation can take as long as a training, but the time of a step does not depend on its quality.
-    learner.preparation = lambda count, _: range(min(count, 2))
+    learner.preparation = preparation
     learner.prepared = learner.prepare()
     return training
 

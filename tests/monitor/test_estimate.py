@@ -12,7 +12,7 @@ from support.commands import TINY, merged
 from genifer.config import RunSettings
 from genifer.layout import PlannedJob
 from genifer.monitor import estimate
-from genifer.monitor.estimate import bytes_needed, time_needed, training_hours
+from genifer.monitor.estimate import Timing, bytes_needed, time_needed, training_hours
 from genifer.run_file import parse_settings
 from genifer.settings import TrainingSettings
 
@@ -48,11 +48,11 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """One second per step of a GAN, a tenth per step of a classifier; no time to start a job."""
     calls = []
 
-    def seconds(job: PlannedJob, _: torch.device) -> float:
+    def timing(job: PlannedJob, _: torch.device) -> Timing:
         calls.append((job.name, job.group, job.task))
-        return 1.0 if "gan" in job.checkpoint.rpartition("/")[2] else 0.1
+        return Timing(1.0 if "gan" in job.checkpoint.rpartition("/")[2] else 0.1)
 
-    monkeypatch.setattr(estimate, "_seconds_per_step", seconds)
+    monkeypatch.setattr(estimate, "_timing", timing)
     monkeypatch.setattr(estimate, "JOB_SECONDS", 0.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     return calls
@@ -118,6 +118,18 @@ def test_real_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     training = [name for name, method in methods.items() if issubclass(method.Settings, TrainingSettings)]
     short = {name: {"steps": 1} for name in [*STEPS, *training]}
     assert 0 < training_hours(settings_of(methods=list(methods), **short), CPU) < 1
+
+
+def test_an_inversion_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million steps of the inversion take hours, although none of the training's steps does."""
+    monkeypatch.setattr(estimate, "TIMED_SECONDS", 0.0)
+    short = {"steps": 1, "inversion_batch_size": 2}
+    few, many = (
+        time_needed(settings_of(methods=["abd"], abd=short | {"inversion_steps": count}), CPU)
+        for count in (1, 1_000_000)
+    )
+    assert many.longest["train_abd"] > 100 * few.longest["train_abd"]
+    assert many.longest["pretrain_classifier"] < 100 * few.longest["pretrain_classifier"]
 
 
 def test_bytes() -> None:
