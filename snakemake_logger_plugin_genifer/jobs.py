@@ -67,7 +67,11 @@ class Job:
     def running(self, now: float) -> str:
         """Return the line of a running job."""
         status = self._status()
-        step = [f"step {status['done']}/{status['steps']}"] if status.get("steps") else []
+        step = []
+        if preparation := status.get("preparation"):
+            step = ["preparation {}/{}".format(*preparation)]
+        elif status.get("steps"):
+            step = [f"step {status['done']}/{status['steps']}"]
         return "  ".join([self.label, seconds(now - self.began), *step, *self._scalars()])
 
     @property

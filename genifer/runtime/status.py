@@ -4,6 +4,7 @@
 
 * ``job, seed, task, state`` (running, done, interrupted or failed) and ``message`` (why it failed);
 * ``steps, done, speed`` (recent steps per second), ``scalars`` (the last row of metrics.csv);
+* ``preparation``: steps done and steps in all of the preparation in progress, or null;
 * ``seconds, cpu_seconds, memory_mb`` (see `genifer.runtime.usage`; totals over all attempts if the training
   was resumed), ``began`` and ``updated`` (UTC);
 * ``host, pid, device, machine, precision, threads, gpu_memory_mb`` (peak), ``gpu_memory_total_mb``, and the
@@ -63,8 +64,8 @@ class Status:
         self.path = folder / STATUS
         self.device = device
         self.content: dict[str, Any] = {**about, "state": "running", "message": None, "steps": steps}
-        self.content |= {"done": 0, "speed": None, "scalars": {}, "began": _now()}
-        self.content |= {"host": socket.gethostname(), "pid": os.getpid()}
+        self.content |= {"done": 0, "speed": None, "scalars": {}, "preparation": None}
+        self.content |= {"began": _now(), "host": socket.gethostname(), "pid": os.getpid()}
         self.before = Usage()
         self.others = Usage()
         """Resources used by the other processes of the training."""
@@ -85,6 +86,11 @@ class Status:
     def update(self, done: int) -> None:
         if time.monotonic() - self.marks[-1][0] >= SECONDS_BETWEEN_WRITES:
             self._write(done)
+
+    def prepare(self, done: int, count: int) -> None:
+        """Store how many steps of the preparation, which precedes the training's first step, are done."""
+        self.content["preparation"] = [done, count] if done < count else None
+        self.update(0)
 
     def row(self, scalars: Mapping[str, float]) -> None:
         """Store the scalars of the latest row of metrics.csv."""

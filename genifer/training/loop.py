@@ -130,6 +130,7 @@ class Loop:
             for step in range(counter.done, count):
                 yield step
                 counter.done = step + 1
+                self.status.prepare(counter.done, count)
                 self._save_or_stop(counter.done, count, f"[{self.job.title}], preparation")
         finally:
             self.parts, self._in_preparation = training, None

@@ -101,9 +101,11 @@ def test_an_interrupted_preparation_counts_on(
         assert genifer(*command) == 75
     status = status_of(tmp_path / "abd")
     assert (status["state"], status["done"]) == ("interrupted", 0)
+    assert status["preparation"] == [1, 2]
     (tmp_path / "abd" / "status.json").write_text(json.dumps(status | {"cpu_seconds": 2000.0}))
     assert genifer(*command) == 0
     assert 2000 < status_of(tmp_path / "abd")["cpu_seconds"] < 2120
+    assert status_of(tmp_path / "abd")["preparation"] is None
 
 
 def test_a_failed_training_says_why(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,12 @@ def test_nothing_is_known_of_speeds_yet(tmp_path: Path, capsys: pytest.CaptureFi
     assert once(capsys, tmp_path).endswith("step 0/100 ? left, run ? left\n")
 
 
+def test_a_long_preparation_shows_its_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = begin(layout_of(tmp_path))
+    tell(folders[0], steps=100, done=0, speed=None, preparation=[30, 400])
+    assert "running pretrain_classifier task 0 seed 0 preparation 30/400 ?" in once(capsys, tmp_path)
+
+
 def test_what_runs_side_by_side_takes_less_time_but_no_less_than_a_chain(tmp_path: Path) -> None:
     for side_by_side, expected in ((1, 2 * 75), (2, 75), (8, 75)):
         layout = layout_of(tmp_path, seeds=[0, 1])

@@ -40,6 +40,8 @@ def line(run: RunProgress) -> str:
         if progress.state == "running":
             speed = f" {progress.status['speed']:.3g} steps/s" if progress.status.get("speed") else ""
             step = f"step {progress.done}/{training.steps}" if training.steps else "computes its memory"
+            if preparation := progress.status.get("preparation"):
+                step = "preparation {}/{}".format(*preparation)
             parts.append(f"running {training.title} {step}{speed} {_left(progress.seconds_left)} left")
         elif progress.state == "interrupted":
             parts.append(f"interrupted {training.title} {_resumes(progress)}")
@@ -122,6 +124,8 @@ def _row(progress: TrainingProgress) -> list[RenderableType]:
             speed = f"{status['speed']:.3g}" if status.get("speed") else ""
             left = _left(progress.seconds_left)
             note = _scalars(status)
+            if preparation := status.get("preparation"):
+                note = "preparation {:,}/{:,}".format(*preparation)
         case "failed":
             note = _message(progress)
         case "interrupted":
