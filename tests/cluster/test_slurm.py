@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from support.commands import make_clone
+from support.commands import make_clone, merged
 from support.local_slurm import ACCOUNT, PARTITIONS, LocalSlurm, local_slurm
 
 SHORTENED = {
@@ -45,6 +45,7 @@ SITE: dict[str, object] = {
     "slurm-init-seconds-before-status-checks": 1,
     "seconds-between-status-checks": 1,
 }
+SITE_WITHOUT_MISTAKES = {key: value for key, value in SITE.items() if key != "set-resources"}
 TRAININGS = ("pretrain_classifier", "pretrain_gan", "train_genifer")
 NOT_STARTED = ("plot_costs", "plot_forgetting")
 OUTPUT = "output"
@@ -85,10 +86,7 @@ def run(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Run:
     clone, local = make_clone(folder / "clone"), make_clone(folder / "local")
     for each in (clone, local):
         (each / "shortened.yaml").write_text(yaml.safe_dump(SHORTENED))
-    # As docs/run-on-a-cluster.md says, but for `config`, with which a training insists on a GPU.
-    profile = clone / "workflow" / "profiles" / "slurm" / "config.yaml"
-    profile.write_text(re.sub("^config: .*", "", profile.read_text(), flags=re.M))
-    write_site(clone, SITE)
+    write_profiles(clone, SITE)
 
     # Both at once: a run through Slurm waits most of the time.
     locally = ["--cores", "1", "--config", "runtime={max_cpu_hours: 24}"]
@@ -125,10 +123,13 @@ def started(options: list[str], clone: Path, slurm: LocalSlurm) -> Iterator[subp
         running.wait()
 
 
-def write_site(clone: Path, profile: dict[str, object]) -> None:
+def write_profiles(clone: Path, site: dict[str, object]) -> None:
+    """Both profiles, as docs/run-on-a-cluster.md says, but for `config`, with which a training insists on a GPU."""
+    profile = clone / "workflow" / "profiles" / "slurm" / "config.yaml"
+    profile.write_text(re.sub("^config: .*", "", profile.read_text(), flags=re.M))
     folder = clone / "workflow" / "profiles" / "site"
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(profile))
+    (folder / "config.yaml").write_text(yaml.safe_dump(site))
     partitions = {"gpu": {"max_gpu": 4, "max_runtime": 1440}, "cpu": {"max_runtime": 1440}}
     (folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
 
@@ -151,8 +152,40 @@ def under_way(slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Pat
         assert submitting.poll() is None, f"Snakemake ended before {rule} began"
         assert time.monotonic() < until, f"{rule} does not begin"
         time.sleep(0.05)
-    jobs = slurm.call("squeue", "--noheader", "--states=running", "--format=%i %k").split("\n")
-    return next(line.split()[0] for line in jobs if f"rule_{rule}_" in line)
+    return queued(slurm, rule, "--states=running")[0]
+
+
+@contextmanager
+def one_gpu_taken_of_each_node(slurm: LocalSlurm) -> Iterator[dict[str, str]]:
+    """Jobs of someone else, by their nodes."""
+    options = [f"--account={ACCOUNT}", "--partition=gpu", "--gpus=1", "--mem=100", "--output=/dev/null"]
+    jobs = {
+        node: slurm.call("sbatch", "--parsable", *options, f"--nodelist={node}", "--wrap=sleep 1000").strip()
+        for node in PARTITIONS["gpu"]
+    }
+    try:
+        wait_until(lambda: all(in_queue(slurm, job) == "RUNNING None" for job in jobs.values()))
+        yield jobs
+    finally:
+        slurm.call("scancel", *jobs.values())
+
+
+def queued(slurm: LocalSlurm, rule: str, *options: str) -> list[str]:
+    """The jobs of a rule that wait or run."""
+    lines = slurm.call("squeue", "--noheader", "--format=%i %k", *options).splitlines()
+    return [line.split()[0] for line in lines if f"rule_{rule}_" in line]
+
+
+def in_queue(slurm: LocalSlurm, job: str) -> str:
+    """State of a job and why it waits."""
+    return slurm.call("squeue", "--noheader", f"--jobs={job}", "--format=%T %r").strip()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.2)
 
 
 def records(slurm: LocalSlurm) -> list[dict[str, str]]:
@@ -167,7 +200,17 @@ def records(slurm: LocalSlurm) -> list[dict[str, str]]:
 
 
 def recorded(slurm: LocalSlurm) -> list[dict[str, str]]:
-    names = ["JobIDRaw", "Comment", "State", "Account", "Partition", "NodeList", "Timelimit", "ReqTRES"]
+    names = [
+        "JobIDRaw",
+        "Comment",
+        "State",
+        "Account",
+        "Partition",
+        "NodeList",
+        "Timelimit",
+        "ReqTRES",
+        "AllocTRES",
+    ]
     told = slurm.call(
         "sacct", "-X", "--duplicates", "--parsable2", "--noheader", f"--format={','.join(names)}"
     )
@@ -227,7 +270,7 @@ def test_a_partition_that_does_not_exist_and_too_many_gpus_are_named(run: Run) -
 
 
 def test_the_same_command_makes_what_is_missing(run: Run, slurm: LocalSlurm) -> None:
-    write_site(run.clone, {key: value for key, value in SITE.items() if key != "set-resources"})
+    write_profiles(run.clone, SITE_WITHOUT_MISTAKES)
     before = checksums(run.results, "*.safetensors")
     with started(["--workflow-profile", "slurm"], run.clone, slurm) as submitting:
         assert submitting.wait(timeout=SECONDS) == 0, (run.clone / OUTPUT).read_text()
@@ -235,6 +278,27 @@ def test_the_same_command_makes_what_is_missing(run: Run, slurm: LocalSlurm) -> 
     assert {record["Comment"] for record in made} == {f"rule_{rule}" for rule in NOT_STARTED}
     assert not [record for record in made if "gres/gpu" in record["ReqTRES"]]
     assert checksums(run.results, "*.safetensors") == before
+
+
+def test_the_gpus_of_a_training_are_on_one_node(slurm: LocalSlurm, tmp_path: Path) -> None:
+    """While each node has one free GPU, a training of two waits; it starts when one node has both free."""
+    slurm.start_nodes()
+    clone = make_clone(tmp_path / "clone")
+    changes = {"pretrain_classifier": {"steps": 20}, "runtime": {"gpus_per_job": 2}}
+    (clone / "shortened.yaml").write_text(yaml.safe_dump(merged(SHORTENED, changes)))
+    write_profiles(clone, SITE_WITHOUT_MISTAKES)
+    options = ["--workflow-profile", "slurm", "--until", "pretrain_classifier"]
+    with one_gpu_taken_of_each_node(slurm) as others, started(options, clone, slurm) as submitting:
+        wait_until(lambda: queued(slurm, "pretrain_classifier") != [])
+        (job,) = queued(slurm, "pretrain_classifier")
+        wait_until(lambda: in_queue(slurm, job) != "PENDING None")
+        assert in_queue(slurm, job) == "PENDING Resources"
+        slurm.call("scancel", others["gpu2"])
+        assert submitting.wait(timeout=SECONDS) == 0
+    (record,) = [record for record in records(slurm) if record["JobIDRaw"] == job]
+    assert (record["State"], record["NodeList"]) == ("COMPLETED", "gpu2")
+    assert {"gres/gpu=2", "node=1"} <= set(record["AllocTRES"].split(","))
+    assert list(clone.glob("results/quickstart/jobs/seed_0/*/*/pretrain_classifier/classifier.safetensors"))
 
 
 def test_everything_is_taken_down_after_a_failure() -> None:
