@@ -244,6 +244,9 @@ def test_interrupted_trainings_resumed(run: Run) -> None:
         assert "resumes after step" in run.log(rule), rule
     nodes = [record["NodeList"] for record in run.of_rule("pretrain_gan")]
     assert len(set(nodes)) == 2, nodes
+    lost = f"the previous attempt on {nodes[0]} ended without reporting (node lost or job killed) after step"
+    assert lost in run.log("pretrain_gan")
+    assert "without reporting" not in run.log("pretrain_classifier")
 
 
 def test_trainings_ask_for_one_gpu_and_other_jobs_for_none(run: Run) -> None:
