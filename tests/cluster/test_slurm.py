@@ -1,41 +1,41 @@
-"""A run through a real Slurm, with pretended GPUs: the quickstart, shortened to two tasks and one method.
+"""The quickstart through a real Slurm, with pretended GPUs.
 
-One training is cancelled, one loses its node, and one is requeued. Meanwhile one plot asks for a partition that
-does not exist, and another for more GPUs than there are.
+One training is cancelled, one loses its node, one is requeued, and one is killed. Meanwhile one plot asks for a
+partition that does not exist, and another for more GPUs than there are.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
 from support.commands import make_clone, merged
-from support.local_slurm import ACCOUNT, PARTITIONS, LocalSlurm, local_slurm
+from support.local_slurm import ACCOUNT, PARTITIONS, LocalSlurm, kill, local_slurm
 
-SHORTENED = {
-    "methods": ["genifer"],
-    "scenario": {"tasks": [5, 5]},
-    "pretrain_classifier": {"steps": 400},
-    "pretrain_gan": {"steps": 200},
-    "genifer": {"steps": 150},
+log = logging.getLogger(__name__)
+
+CHANGES: dict[str, Any] = {
     # As on a cluster: trainings ask for a GPU. As none of these can compute, they use the CPU. The machine that
     # submits has none either, and must not refuse so long a run.
     "runtime": {"device": "auto", "resume_every": 0.01, "max_cpu_hours": 1e-9},
 }
+"""What is not as in the quickstart."""
 SITE: dict[str, object] = {
     "resources": ["gpu=99"],
-    "default-resources": {"slurm_account": ACCOUNT, "runtime": 7, "mem_mb": 2000},
+    "default-resources": {"slurm_account": ACCOUNT, "runtime": 30, "mem_mb": 2000},
     "slurm-partition-config": "partitions.yaml",
     "set-resources": {
         "plot_costs": {"slurm_partition": "nowhere"},
@@ -46,10 +46,30 @@ SITE: dict[str, object] = {
     "seconds-between-status-checks": 1,
 }
 SITE_WITHOUT_MISTAKES = {key: value for key, value in SITE.items() if key != "set-resources"}
-TRAININGS = ("pretrain_classifier", "pretrain_gan", "train_genifer")
+INTERRUPTED = {
+    # Snakemake submits a cancelled and a failed job again; Slurm itself starts the others again.
+    "pretrain_classifier": (["CANCELLED", "COMPLETED"], 2),
+    "pretrain_gan": (["NODE_FAIL", "COMPLETED"], 1),
+    "train_genifer": (["REQUEUED", "COMPLETED"], 1),
+    "train_gan": (["FAILED", "COMPLETED"], 2),
+}
+"""For each rule, one of whose trainings is interrupted: how its starts ended, and how often it was submitted."""
+TRAININGS = (*INTERRUPTED, "train_finetune", "train_joint")
 NOT_STARTED = ("plot_costs", "plot_forgetting")
+SUMMARY = (
+    "sacct -X --duplicates --noheader --parsable2 --format=Comment,State,AllocTRES"
+    " | sed 's/_wildcards[^|]*//' | sort | uniq -c"
+)
 OUTPUT = "output"
 SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A training that runs in a job of Slurm."""
+
+    job: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -58,12 +78,14 @@ class Run:
 
     Attributes:
         output: of Snakemake.
+        interrupted: the interrupted trainings by their rules.
         records: one per start of a job, as `sacct` tells them.
     """
 
     clone: Path
     output: str
     local: Path
+    interrupted: Mapping[str, Started]
     records: Sequence[dict[str, str]]
 
     @property
@@ -71,8 +93,13 @@ class Run:
         return self.clone / "results" / "quickstart"
 
     def log(self, rule: str) -> str:
-        (path,) = self.results.glob(f"jobs/seed_0/*/task_*/{rule}/log.txt")
-        return path.read_text()
+        return (self.interrupted[rule].folder / "log.txt").read_text()
+
+    def starts(self, rule: str) -> list[dict[str, str]]:
+        """The starts of an interrupted training."""
+        job = self.interrupted[rule].job
+        (comment,) = {record["Comment"] for record in self.records if record["JobIDRaw"] == job}
+        return [record for record in self.records if record["Comment"] == comment]
 
     def of_rule(self, rule: str) -> list[dict[str, str]]:
         return [
@@ -85,20 +112,34 @@ def run(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("cluster")
     clone, local = make_clone(folder / "clone"), make_clone(folder / "local")
     for each in (clone, local):
-        (each / "shortened.yaml").write_text(yaml.safe_dump(SHORTENED))
+        (each / "changes.yaml").write_text(yaml.safe_dump(CHANGES))
     write_profiles(clone, SITE)
 
     # Both at once: a run through Slurm waits most of the time.
     locally = ["--cores", "1", "--config", "runtime={max_cpu_hours: 24}"]
     with started(locally, local, slurm) as beside:
         with started(["--workflow-profile", "slurm", "--keep-going"], clone, slurm) as submitting:
-            slurm.call("scancel", under_way(slurm, submitting, clone, "pretrain_classifier"))
-            job = under_way(slurm, submitting, clone, "pretrain_gan")
-            slurm.lose_node(slurm.call("squeue", "--noheader", "--jobs", job, "--format=%N").strip())
-            slurm.call("scontrol", "requeue", under_way(slurm, submitting, clone, "train_genifer"))
+            interrupted = {rule: interrupt(rule, slurm, submitting, clone) for rule in INTERRUPTED}
             assert submitting.wait(timeout=SECONDS) == 1
         assert beside.wait(timeout=SECONDS) == 0
-    return Run(clone, (clone / OUTPUT).read_text(), local, records(slurm))
+    log.info("%s", summary(slurm))
+    return Run(clone, (clone / OUTPUT).read_text(), local, interrupted, records(slurm))
+
+
+def interrupt(rule: str, slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Path) -> Started:
+    """Wait for the first training of a rule, and interrupt it."""
+    training = under_way(slurm, submitting, clone, rule)
+    match INTERRUPTED[rule][0][0]:
+        case "CANCELLED":
+            slurm.call("scancel", training.job)
+        case "NODE_FAIL":
+            slurm.lose_node(slurm.call("squeue", "--noheader", "--jobs", training.job, "--format=%N").strip())
+        case "REQUEUED":
+            slurm.call("scontrol", "requeue", training.job)
+        case "FAILED":
+            processes = slurm.processes(SLURM_JOB_ID=training.job)
+            kill(process for process in processes if process.cmdline()[1:3] == ["-m", "genifer"])
+    return training
 
 
 @contextmanager
@@ -106,7 +147,7 @@ def started(options: list[str], clone: Path, slurm: LocalSlurm) -> Iterator[subp
     """Snakemake in the background; an error meanwhile shows what it and Slurm have said."""
     with (clone / OUTPUT).open("w") as output:
         running = subprocess.Popen(
-            ["snakemake", "--configfile", "config/quickstart.yaml", "shortened.yaml", *options],
+            ["snakemake", "--configfile", "config/quickstart.yaml", "changes.yaml", *options],
             cwd=clone,
             env=environment(slurm, "--workflow-profile" in options),
             stdin=subprocess.DEVNULL,
@@ -145,14 +186,16 @@ def environment(slurm: LocalSlurm, with_site: bool) -> dict[str, str]:
     }
 
 
-def under_way(slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Path, rule: str) -> str:
-    """The job of a training, as soon as it has something to resume from."""
+def under_way(slurm: LocalSlurm, submitting: subprocess.Popen[bytes], clone: Path, rule: str) -> Started:
+    """The first training of a rule, as soon as it has something to resume from."""
     until = time.monotonic() + SECONDS
-    while not list(clone.glob(f"results/quickstart/jobs/seed_0/*/task_*/{rule}/resume/step_*.resume")):
+    pattern = f"results/quickstart/jobs/seed_0/*/task_*/{rule}/resume/step_*.resume"
+    while not (files := list(clone.glob(pattern))):
         assert submitting.poll() is None, f"Snakemake ended before {rule} began"
         assert time.monotonic() < until, f"{rule} does not begin"
         time.sleep(0.05)
-    return queued(slurm, rule, "--states=running")[0]
+    (job,) = queued(slurm, rule, "--states=running")
+    return Started(job, files[0].parents[1])
 
 
 @contextmanager
@@ -199,6 +242,11 @@ def records(slurm: LocalSlurm) -> list[dict[str, str]]:
         time.sleep(1)
 
 
+def summary(slurm: LocalSlurm) -> str:
+    """Jobs by rule, state and assigned resources, in the command of docs/run-on-a-cluster.md."""
+    return slurm.call("sh", "-c", SUMMARY)
+
+
 def recorded(slurm: LocalSlurm) -> list[dict[str, str]]:
     names = [
         "JobIDRaw",
@@ -233,20 +281,30 @@ def test_results_are_those_of_a_local_run_to_the_bit(run: Run) -> None:
 
 
 def test_interrupted_trainings_resumed(run: Run) -> None:
-    states = {rule: [record["State"] for record in run.of_rule(rule)] for rule in TRAININGS}
-    jobs = {rule: {record["JobIDRaw"] for record in run.of_rule(rule)} for rule in TRAININGS}
-    # Snakemake submits a cancelled job again; Slurm itself starts the others again.
-    assert [state.split()[0] for state in states["pretrain_classifier"]] == ["CANCELLED", "COMPLETED"]
-    assert states["pretrain_gan"] == ["NODE_FAIL", "COMPLETED"]
-    assert states["train_genifer"] == ["REQUEUED", "COMPLETED"]
-    assert {rule: len(ids) for rule, ids in jobs.items()} == dict(zip(TRAININGS, (2, 1, 1), strict=True))
-    for rule in TRAININGS:
+    for rule, (states, submissions) in INTERRUPTED.items():
+        starts = run.starts(rule)
+        assert [start["State"].split()[0] for start in starts] == states, rule
+        assert len({start["JobIDRaw"] for start in starts}) == submissions, rule
         assert "resumes after step" in run.log(rule), rule
-    nodes = [record["NodeList"] for record in run.of_rule("pretrain_gan")]
-    assert len(set(nodes)) == 2, nodes
-    lost = f"the previous attempt on {nodes[0]} ended without reporting (node lost or job killed) after step"
-    assert lost in run.log("pretrain_gan")
+    before, after = (start["NodeList"] for start in run.starts("pretrain_gan"))
+    assert before != after
+    # The others have reported that they were stopped.
+    for rule in ("pretrain_gan", "train_gan"):
+        node = run.starts(rule)[0]["NodeList"]
+        lost = f"the previous attempt on {node} ended without reporting (node lost or job killed) after step"
+        assert lost in run.log(rule), rule
     assert "without reporting" not in run.log("pretrain_classifier")
+
+
+def test_trainings_that_were_not_interrupted_ran_once_or_lost_their_node(run: Run) -> None:
+    interrupted = [start for rule in INTERRUPTED for start in run.starts(rule)]
+    others: dict[str, list[str]] = {}
+    for record in (record for rule in TRAININGS for record in run.of_rule(rule)):
+        if record not in interrupted:
+            others.setdefault(record["Comment"], []).append(record["State"])
+    # Tasks 1 to 3 of three methods, and the GANs after tasks 1 and 2, but for the two that were interrupted.
+    assert len(others) == 9
+    assert all(states in (["COMPLETED"], ["NODE_FAIL", "COMPLETED"]) for states in others.values()), others
 
 
 def test_trainings_ask_for_one_gpu_and_other_jobs_for_none(run: Run) -> None:
@@ -260,7 +318,7 @@ def test_trainings_ask_for_one_gpu_and_other_jobs_for_none(run: Run) -> None:
         assert record["Partition"] == ("gpu" if training else "cpu"), record
         assert record["NodeList"] in PARTITIONS[record["Partition"]], record
         assert record["Account"] == ACCOUNT, record
-        assert record["Timelimit"] == "00:07:00", record
+        assert record["Timelimit"] == "00:30:00", record
 
 
 def test_a_partition_that_does_not_exist_and_too_many_gpus_are_named(run: Run) -> None:
@@ -269,7 +327,8 @@ def test_a_partition_that_does_not_exist_and_too_many_gpus_are_named(run: Run) -
     assert "--gpus=9" in run.output
     local = run.local / "results" / "quickstart"
     plots = {path.stem for path in local.rglob("*.png")} - {path.stem for path in run.results.rglob("*.png")}
-    assert plots == {"costs", "budget", "forgetting", "forgotten_classes_genifer"}
+    classes = {f"forgotten_classes_{method}" for method in ("finetune", "genifer", "joint")}
+    assert plots == {"costs", "budget", "forgetting", *classes}
 
 
 def test_the_same_command_makes_what_is_missing(run: Run, slurm: LocalSlurm) -> None:
@@ -288,7 +347,7 @@ def test_the_gpus_of_a_training_are_on_one_node(slurm: LocalSlurm, tmp_path: Pat
     slurm.start_nodes()
     clone = make_clone(tmp_path / "clone")
     changes = {"pretrain_classifier": {"steps": 20}, "runtime": {"gpus_per_job": 2}}
-    (clone / "shortened.yaml").write_text(yaml.safe_dump(merged(SHORTENED, changes)))
+    (clone / "changes.yaml").write_text(yaml.safe_dump(merged(CHANGES, changes)))
     write_profiles(clone, SITE_WITHOUT_MISTAKES)
     options = ["--workflow-profile", "slurm", "--until", "pretrain_classifier"]
     with one_gpu_taken_of_each_node(slurm) as others, started(options, clone, slurm) as submitting:
