@@ -72,7 +72,7 @@ test-gpu: $(INSTALLED)
 # If Slurm cannot be installed, this prints the reason and runs nothing.
 test-cluster: $(INSTALLED)
 	@tests/cluster/install.sh; code=$$?; [ $$code = 77 ] && exit 0; [ $$code = 0 ] || exit $$code; \
-	$(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster
+	$(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster --log-cli-level INFO
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check .

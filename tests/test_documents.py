@@ -89,6 +89,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakemake --configfile config/quickstart\.yaml .*", f"{SAME} --dry-run", "several seeds or another precision take minutes"),
     (r"snakemake --snakefile workflow/grid\.smk .*--report .*", NOT_RUN, "tests/workflow/test_grid.py does"),
     (r"(CUDA_VISIBLE_DEVICES=[\d,]+ )?snakemake\b(?! --configfile$).*", f"{SAME} --dry-run", "the paper's networks, or a cluster"),
+    (r"sacct .*", NOT_RUN, "a cluster; tests/cluster/test_slurm.py does"),
     (r"srun (snakemake .*)", "\\1 --dry-run", "the paper's networks"),
     # Jobs
     (r"torchrun .*", NOT_RUN, "tests/training/test_several_processes.py does"),

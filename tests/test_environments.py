@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,24 @@ def test_the_dockerfile_agrees_with_pyproject() -> None:
     assert json.loads(last["CMD"])[0] in project()["scripts"]
     # What a clone has beyond its tracked files stays out of the image.
     assert {".git", ".venv", ".snakemake", "results/*"} <= set(read(".dockerignore").split())
+
+
+def packages() -> list[str]:
+    """The folders of packages that pyproject.toml installs."""
+    patterns = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["packages"]["find"]["include"]
+    folders = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    found = [name for name in folders if any(fnmatch(name, pattern) for pattern in patterns)]
+    assert len(found) >= len(patterns)
+    return found
+
+
+def test_images_have_every_package() -> None:
+    """An editable installation reads the packages from their folders."""
+    (files,) = re.findall(r"^%files\n((?: +.*\n)+)", read("apptainer.def"), flags=re.MULTILINE)
+    assert set(packages()) <= {line.split()[0] for line in files.splitlines()}
+    assert ("COPY", "--chown=1000:1000 . .") in instructions()
+    ignored = [line for line in read(".dockerignore").split() if not line.startswith(("#", "!"))]
+    assert [name for name in packages() if any(fnmatch(name, pattern) for pattern in ignored)] == []
 
 
 def test_the_dockerfile_is_linted() -> None:

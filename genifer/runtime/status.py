@@ -7,8 +7,8 @@
 * ``preparation``: steps done and steps in all of the preparation in progress, or null;
 * ``seconds, cpu_seconds, memory_mb`` (see `genifer.runtime.usage`; totals over all attempts if the training
   was resumed), ``began`` and ``updated`` (UTC);
-* ``host, pid, device, machine, precision, threads, gpu_memory_mb`` (peak), ``gpu_memory_total_mb``, and the
-  versions ``genifer, torch, python``.
+* ``host`` (in a Slurm job the node's name), ``pid, device, machine, precision, threads, gpu_memory_mb``
+  (peak), ``gpu_memory_total_mb``, and the versions ``genifer, torch, python``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Status:
         self.device = device
         self.content: dict[str, Any] = {**about, "state": "running", "message": None, "steps": steps}
         self.content |= {"done": 0, "speed": None, "scalars": {}, "preparation": None}
-        self.content |= {"began": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+        self.content |= {"began": _now(), "host": host_name(), "pid": os.getpid()}
         self.before = Usage()
         self.others = Usage()
         """Resources used by the other processes of the training."""
@@ -147,6 +147,28 @@ def machine_of(device: torch.device, precision: str | None) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def host_name() -> str:
+    """Return the name of this machine: in a Slurm job the node's, by which Slurm's commands know it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def describe_lost_attempt(folder: Path, done: int) -> str | None:
+    """Return a message if the last attempt at a training ended without reporting, else None.
+
+    Args:
+        folder: the job's folder.
+        done: steps done by earlier attempts.
+    """
+    status = read_status(folder / STATUS)
+    if status.get("state") != "running":
+        return None
+    reported = status.get("done")
+    after = max(done, reported) if isinstance(reported, int) else done
+    host = status.get("host", "an unknown machine")
+    how = "ended without reporting (node lost or job killed)"
+    return f"the previous attempt on {host} {how} after step {after:,}"
 
 
 def cpu_name() -> str:

@@ -15,7 +15,7 @@ from genifer.errors import GeniferError, Interrupted
 from genifer.run_file import flat_settings
 from genifer.runtime import parallel
 from genifer.runtime.progress import Progress
-from genifer.runtime.status import Status, machine_of
+from genifer.runtime.status import Status, describe_lost_attempt, machine_of
 from genifer.runtime.tracking import Tracked, Trackers
 from genifer.runtime.usage import Usage, usage
 from genifer.training.metrics import Metrics
@@ -73,6 +73,9 @@ class Loop:
                 path.unlink()  # half-written: the training was killed while it wrote its checkpoint
         found = self.files.read()
         self._require_same_step(0 if found is None else found[0])
+        lost = describe_lost_attempt(self.job.output, 0 if found is None else found[0])
+        if lost is not None and parallel.is_first():
+            log.warning("[%s] %s", self.job.title, lost)
         if found is not None:
             self.done, state = found
             restore_state(self.parts, state, self.files.folder)

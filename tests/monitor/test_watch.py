@@ -130,6 +130,16 @@ def test_trainings_that_do_not_run(
     assert shown in once(capsys, tmp_path)
 
 
+def test_a_node_of_slurm_is_known_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = begin(layout_of(tmp_path))
+    tell(folders[0], steps=100, done=14, host="gpu7", pid=NO_PROCESS)
+    assert "running pretrain_classifier" in once(capsys, tmp_path)
+    monkeypatch.setenv("SLURMD_NODENAME", "gpu7")
+    assert "interrupted pretrain_classifier" in once(capsys, tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"state": "run', "[1]", "null"])
 def test_half_written_files_are_skipped(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -141,8 +141,16 @@ class LocalSlurm:
         )
         return done.returncode == 0
 
-    def start_node(self, node: str) -> None:
-        self.start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
+    def start_nodes(self) -> None:
+        """Start the nodes that do not run: all at first, later those that were lost."""
+        nodes = [node for nodes in PARTITIONS.values() for node in nodes]
+        for node in nodes:
+            daemon = self.daemons.get(f"slurmd-{node}")
+            if daemon is None or daemon.poll() is not None:
+                self.start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
+        for node in nodes:
+            shown = ("sinfo", "--noheader", "--nodes", node, "--format=%t")
+            self.wait(f"slurmd-{node}", lambda shown=shown: self.call(*shown).split() == ["idle"])
 
     def lose_node(self, node: str) -> None:
         """What a power cut does: SIGKILL for a node's slurmd and for everything that it has started."""
@@ -232,12 +240,7 @@ def _start(slurm: LocalSlurm) -> None:
     slurm.call("sacctmgr", "--immediate", "add", "user", "root", f"account={ACCOUNT}")
     slurm.start("slurmctld", "slurmctld", "-D", "-i")
     slurm.wait("slurmctld", lambda: slurm.answers("scontrol", "ping"))
-    nodes = [node for nodes in PARTITIONS.values() for node in nodes]
-    for node in nodes:
-        slurm.start_node(node)
-    for node in nodes:
-        shown = ("sinfo", "--noheader", "--nodes", node, "--format=%t")
-        slurm.wait(f"slurmd-{node}", lambda shown=shown: slurm.call(*shown).split() == ["idle"])
+    slurm.start_nodes()
 
 
 def _write_configuration(folder: Path) -> None:

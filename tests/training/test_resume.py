@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -86,13 +87,15 @@ def test_a_stopped_training_resumes(data: Path, undisturbed: Path, number: signa
     assert "Traceback" not in text
     assert not (data / output / "classifier.safetensors").exists()
     assert 1 <= len(resume_files(data, output)) <= 2
-    assert "resumes after step" in run(data, output)
+    text = run(data, output)
+    assert "resumes after step" in text
+    assert "without reporting" not in text
     assert same_bytes(data / output, undisturbed)
     assert not (data / output / "resume").exists()
 
 
 def test_a_killed_training_resumes_from_the_newest_readable_file(data: Path, undisturbed: Path) -> None:
-    process = start(training("killed"), data)
+    process = start(training("killed"), data, SLURMD_NODENAME="gpu7")
     wait_for(lambda: len(resume_files(data, "killed")) == 2, process)
     process.kill()
     process.communicate()
@@ -100,7 +103,13 @@ def test_a_killed_training_resumes_from_the_newest_readable_file(data: Path, und
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
     text = run(data, "killed")
     assert f"{newest.relative_to(data)}: not used, it cannot be read" in text
-    assert "resumes after step" in text
+    lost = re.search(
+        r"\[pretrain_classifier, task 0, seed 0\] the previous attempt on gpu7 ended without reporting \(node lost "
+        r"or job killed\) after step (\d+)\n.*\] resumes after step (\d+)\n",
+        text,
+    )
+    assert lost is not None, text
+    assert int(lost[1]) >= int(lost[2]) > 0
     assert same_bytes(data / "killed", undisturbed)
 
 

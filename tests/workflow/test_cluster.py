@@ -37,7 +37,7 @@ def test_git_ignores_the_site() -> None:
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "grid.smk"])
 def test_every_training_asks_for_a_gpu(tmp_path: Path, snakefile: str) -> None:
-    """Trainings insist on a GPU, and no other job does; all get what the site says."""
+    """Trainings insist on a GPU of one node, and no other job does; all get what the site says."""
     clone = make_clone(tmp_path / "clone")
     shutil.copytree(clone / "workflow/profiles/site.example", clone / "workflow/profiles/site")
     run_file = write_run_file(clone, methods=["genifer", "finetune"])
@@ -58,7 +58,8 @@ def test_every_training_asks_for_a_gpu(tmp_path: Path, snakefile: str) -> None:
         elif line.startswith("    resources: ") and rule not in ("all", "compare"):
             trains = "_classifier" in rule or "_gan" in rule or "train_" in rule
             trainings += trains
-            assert ("gpu=1" in line, "device=cuda" in line) == (trains, trains), f"{rule}: {line}"
+            found = ("gpu=1" in line, "nodes=1" in line, "device=cuda" in line)
+            assert found == (trains, trains, trains), f"{rule}: {line}"
             assert "slurm_account=my_account" in line
             assert "runtime=120" in line
     assert trainings == (7 if snakefile == "Snakefile" else 14)

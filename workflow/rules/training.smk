@@ -20,6 +20,8 @@ rule train_gan:
     threads: RUN.runtime.threads
     resources:
         gpu=LAYOUT.gpus_per_training,
+        # On a cluster: all GPUs on one node, where the training starts its processes.
+        nodes=1,
         device=RUN.runtime.device,
         options=LAYOUT.runtime_options,
     params:
@@ -151,6 +153,7 @@ for method in LAYOUT.methods:
         threads: RUN.runtime.threads
         resources:
             gpu=LAYOUT.gpus_per_training,
+            nodes=1,
             device=RUN.runtime.device,
             options=LAYOUT.runtime_options,
         params:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genifer.monitor.watch.plan import Plan, Training
-from genifer.runtime.status import STATUS, read_status
+from genifer.runtime.status import STATUS, host_name, read_status
 
 State = Literal["done", "running", "interrupted", "failed", "pending"]
 StateOfRun = Literal["running", "done", "failed", "stopped"]
@@ -128,7 +128,7 @@ def _is_running(status: Mapping[str, Any], now: datetime) -> bool:
         return False
     try:
         silent = now - datetime.fromisoformat(status["updated"])
-        if status["host"] == socket.gethostname():
+        if status["host"] in (host_name(), socket.gethostname()):
             return silent < SILENT_HERE and _alive(int(status["pid"]))
     except (KeyError, TypeError, ValueError):
         return False
