@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def needs(*packages: str) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        pytest.skip(f"{', '.join(missing)} not installed (pip install '.[storage]' 'moto[server]')")
+        pytest.skip(f"{', '.join(missing)} not installed (pip install '.[dev]')")
 
 
 @pytest.fixture
