@@ -8,10 +8,12 @@ from dataclasses import dataclass
 STORING = "store output in storage"
 
 FAILED = re.compile(
-    rf"Failed to (?P<action>{STORING}|retrieve storage object from|check existence of|get .*? of"
-    r"|remove storage object) (?P<file>\S+)\n[\s|]*(?P<reason>[^\n]*)"
+    r"^(?:[\s|]*|.*WorkflowError: )Failed to "
+    rf"(?P<action>{STORING}|(?:retrieve|remove) storage object(?: from)?|check existence of|get .*? of) "
+    r"(?P<file>[^\n]+)\n[\s|]*(?P<reason>[^\n]*)",
+    re.MULTILINE,
 )
-"""Format of these errors. Lines of an exception group's traceback begin with a bar."""
+"""Format of these errors. In the traceback of an exception group, lines of code have the same words."""
 
 ACTIONS = {STORING: "take", "retrieve storage object from": "give", "remove storage object": "delete"}
 

@@ -14,7 +14,10 @@ from shutil import which
 
 import pandas as pd
 import pytest
+from snakemake.exceptions import WorkflowError, format_exception_to_string
 from support.commands import call, make_clone, write_run_file
+
+from snakemake_logger_plugin_genifer.storage import storage_error
 
 BUCKET = "lab"
 
@@ -248,6 +251,23 @@ def test_a_store_that_goes_away_stops_the_run(store: Store, tmp_path: Path) -> N
     assert f"s3://{BUCKET}/results/quickstart/" in error
     assert store.address in error
     assert "the same command continues from what is there" in error
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_errors_of_several_files_are_one_line(wrapped: bool) -> None:
+    """Snakemake raises them as a group, or in a message of its own."""
+
+    def cannot_fetch(name: str) -> WorkflowError:
+        try:
+            raise WorkflowError(f"Failed to retrieve storage object from {name}", OSError("no answer"))
+        except WorkflowError as error:
+            return error
+
+    group = ExceptionGroup("several", [cannot_fetch("s3://lab/a file"), cannot_fetch("s3://lab/b")])
+    error = WorkflowError("Failed to retrieve input from storage.", group) if wrapped else group
+    said = storage_error(format_exception_to_string(error))
+    assert str(said) == "The storage does not give s3://lab/a file: OSError: no answer"
+    assert storage_error("WorkflowError:\nAt least one job did not complete successfully.") is None
 
 
 def test_a_dvc_remote_in_an_object_store(store: Store, recorded: Path, tmp_path: Path) -> None:
