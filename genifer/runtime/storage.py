@@ -37,10 +37,11 @@ class Storage:
         """Return whether a file is in the storage.
 
         Raises:
-            GeniferError: the storage does not answer; also in the other methods.
+            GeniferError: the storage refuses, or its prefix is not valid; also in the other methods.
         """
+        file = self._file(path)
         with self._explained("cannot be read"):
-            return bool(self._file(path).exists())
+            return bool(file.exists())
 
     def fetch(self, path: str | Path) -> bool:
         """Replace the local copy of a file by the file in the storage, or delete it if there is none.
@@ -52,19 +53,29 @@ class Storage:
         copy.unlink(missing_ok=True)
         if not self.has(path):
             return False
+        file = self._file(path)
         with self._explained("cannot be read"):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            self._file(path).retrieve_object()
+            file.retrieve_object()
         return True
 
     def store(self, path: str | Path) -> None:
         """Copy the local copy of a file to the storage."""
+        file = self._file(path)
         with self._explained("cannot be written"):
-            self._file(path).store_object()
+            file.store_object()
 
     def _file(self, path: str | Path) -> Any:
         separator = "/" if self.prefix and not self.prefix.endswith("/") else ""
-        return self.provider.object(f"{self.prefix}{separator}{path}")
+        file = self.provider.object(f"{self.prefix}{separator}{path}")
+        validity = file.is_valid_query()
+        if not validity:
+            raise GeniferError(
+                f"default-storage-prefix: '{self.prefix}' does not fit default-storage-provider: "
+                f"{self.plugin}: the prefix {validity.reason}. Correct it in the profile or on the command "
+                "line (docs/share-results.md)"
+            )
+        return file
 
     @contextmanager
     def _explained(self, problem: str) -> Iterator[None]:

@@ -193,6 +193,18 @@ def test_a_store_that_refuses_the_keys(store: Store, tmp_path: Path, monkeypatch
     assert "403" in said
 
 
+@pytest.mark.usefixtures("keys")
+def test_a_prefix_that_does_not_fit(tmp_path: Path) -> None:
+    needs("snakemake_storage_plugin_s3")
+    done = start(make_clone(tmp_path), s3("lab", "http://127.0.0.1:9"), ["finetune"])
+    assert done.returncode == 1
+    assert (
+        "default-storage-prefix: 'lab' does not fit default-storage-provider: s3: the prefix must start"
+        in (done.stderr)
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     needs("snakemake_storage_plugin_fs")
     file = tmp_path / "file"
