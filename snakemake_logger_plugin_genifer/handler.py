@@ -214,8 +214,8 @@ class LogHandler(LogHandlerBase):
         self._failed(job, [*message.splitlines(), *job.end_of_log(LINES_OF_LOG)], record.created)
 
     def _storage_error(self, error: StorageError, now: float) -> None:
-        jobs = [job for job in self.running.values() if error.file in job.outputs]
-        if error.storing and jobs:
+        jobs = [job for job in self.running.values() if error.not_stored in job.outputs]
+        if jobs:
             self.running.pop(jobs[0].number)
             self._failed(jobs[0], [str(error)], now)
             return
