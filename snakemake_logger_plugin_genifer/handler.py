@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -15,6 +16,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_genifer.jobs import TARGET, Job, clock
 from snakemake_logger_plugin_genifer.plan import Plan
+from snakemake_logger_plugin_genifer.storage import StorageError, storage_error
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -31,12 +33,18 @@ UNINTERESTING = (
     "Config file ",
     "Elapsed time:",
     "Execute ",
+    "Finished retrieval",
+    "Finished upload",
     "Provided ",
+    "Removing local copy of storage file",
     "Removing output files of failed job",
+    "Retrieving from storage",
     "Rules with provenance triggered jobs",
     "Rules claiming more threads will be scaled down",
     "Select jobs to execute",
     "Singularity containers: ignored",
+    "Storing in storage",
+    "Storing output in storage",
     "This was a dry-run",
     "The run involves checkpoint jobs",
     "Touching output file",
@@ -197,16 +205,31 @@ class LogHandler(LogHandlerBase):
         number = int(getattr(record, "jobid", -1))
         if number in self.printed:  # Snakemake repeats all errors at the end
             return
-        self.printed.add(number)
         job = self.running.pop(number, None) or self.jobs.get(number) or Job.of(record)
-        place = f"{self._progress(record.created)}  {job.label}"
         if job.was_interrupted or self.stopping:
-            self._print(f"{place}  stopped", style="yellow")
+            self.printed.add(number)
+            self._print(f"{self._progress(record.created)}  {job.label}  stopped", style="yellow")
             return
-        self.failed.add(number)
-        self._print(f"{place}  failed", style="bold red")
         message = str(getattr(record, "rule_msg", None) or "").strip()
-        for line in [*message.splitlines(), *job.end_of_log(LINES_OF_LOG)]:
+        self._failed(job, [*message.splitlines(), *job.end_of_log(LINES_OF_LOG)], record.created)
+
+    def _storage_error(self, error: StorageError, now: float) -> None:
+        jobs = [job for job in self.running.values() if error.not_stored in job.outputs]
+        if jobs:
+            self.running.pop(jobs[0].number)
+            self._failed(jobs[0], [str(error)], now)
+            return
+        self._print(
+            f"{error}. Without it the run cannot go on. When the storage answers again, the same command "
+            "continues from what is there.",
+            style="bold red",
+        )
+
+    def _failed(self, job: Job, lines: Iterable[str], now: float) -> None:
+        self.printed.add(job.number)
+        self.failed.add(job.number)
+        self._print(f"{self._progress(now)}  {job.label}  failed", style="bold red")
+        for line in lines:
             self._print(f"    {line}")
         for log in job.logs:
             self._print(f"  log: {log}")
@@ -221,6 +244,9 @@ class LogHandler(LogHandlerBase):
             return
         if text.startswith(LOG_FILE):
             self._print(f"log     {os.path.relpath(text.removeprefix(LOG_FILE))}")
+            return
+        if record.levelno >= logging.ERROR and (error := storage_error(text)) is not None:
+            self._storage_error(error, record.created)
             return
         if self.printed and NOT_COMPLETED in text:
             if self.stopping:

@@ -24,6 +24,7 @@ class Job:
 
     Attributes:
         number: Snakemake's job id.
+        outputs: files that the job makes; with a storage's prefix if they are to be stored.
         logs: the job's own log first, if it has one, then those of the executor.
         began: start in seconds since the epoch.
     """
@@ -31,6 +32,7 @@ class Job:
     number: int
     rule: str
     wildcards: Mapping[str, str]
+    outputs: frozenset[str]
     logs: tuple[Path, ...]
     began: float
 
@@ -38,12 +40,17 @@ class Job:
     def of(cls, record: logging.LogRecord) -> Job:
         """Return the job that a log record of Snakemake describes."""
         said = vars(record)
-        logs = [Path(str(path).partition(" (")[0]) for path in said.get("log") or ()]
+        benchmark = said.get("benchmark")
+        outputs, logs = (
+            [str(path).partition(" (")[0] for path in paths or ()]
+            for paths in ([*(said.get("output") or ()), *([benchmark] if benchmark else [])], said.get("log"))
+        )
         return cls(
             number=int(said.get("jobid", -1)),
             rule=str(said.get("rule_name", "")),
             wildcards={name: str(value) for name, value in dict(said.get("wildcards") or {}).items()},
-            logs=tuple(logs),
+            outputs=frozenset(outputs),
+            logs=tuple(map(Path, logs)),
             began=record.created,
         )
 

@@ -98,6 +98,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"genifer (train|tabulate|plot) \w+", NOT_RUN, NAMED),
     (r"genifer watch", "genifer watch --once", "it would wait for the end of runs"),
     (r"genifer watch .*", SAME, ""),
+    (r"genifer report /mnt/shared/genifer/(.*)", "genifer report \\1", "a folder that exists"),
     (r"genifer report --config (birds|digits)\.yaml", "genifer report --config config/quickstart.yaml", "the other runs were not made"),
     (r"genifer (check|settings|methods|summary|report|--help|prepare-data|pretrain-|train|evaluate)(?=.* ).*", SAME, ""),
     (r"genifer (settings|methods)", SAME, ""),

@@ -7,7 +7,7 @@ from pathlib import Path
 from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, SUMMARY_COLUMNS
 from genifer.evaluation.tables import read_table, summary_text
-from genifer.layout import plots_folder, table_path
+from genifer.layout import RESULTS, plots_folder, table_path
 from genifer.report.phrases import order_note
 
 
@@ -55,6 +55,6 @@ def summary_screen(results: Path) -> str:
             "",
             f"plot    {plots_folder(results)}/accuracy.png",
             f"tables  {table}, {table_path(results, 'accuracy')}",
-            f"report  genifer report {results.name}",
+            f"report  genifer report {results.name if results.parent == RESULTS else results}",
         ]
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import SharedFSUsage
 
 # Use this checkout's code here and in the jobs, even if another version is installed or another workflow uses this one
 # as a module. Rules loaded from a git host have no checkout, so they need the installed package.
@@ -21,13 +22,14 @@ elif find_spec("genifer") is None:
     )
 
 from genifer.errors import GeniferError
-from genifer.layout import Layout, table_path
+from genifer.layout import PROVENANCE, Layout, table_path
 from genifer.monitor.start import check_elsewhere, missing_here, trainings_at_once
 from genifer.monitor.watch.plan import end_plan, write_plan
 from genifer.provenance.invocations import begin_invocation, end_invocation
 from genifer.provenance.snakemake_records import record, restore
 from genifer.run_file import parse_settings
 from genifer.runtime.packages import import_first_from
+from genifer.runtime.storage import Storage
 
 if HAS_CODE:
     import_first_from(CHECKOUT)
@@ -40,11 +42,28 @@ if paths.prefix or paths.modifies_prefixes:
         "use rule * from ... as my_*"
     )
 
+# Jobs get local copies of files in remote storage, so options are made from the rule's inputs. Without storage they are
+# not, because Snakemake does not record params made from inputs and would treat those of recorded runs as changed.
+IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
+if IN_STORAGE:
+    STORAGE = Storage(
+        workflow.storage_settings.default_storage_provider,
+        workflow.storage_settings.default_storage_prefix or "",
+        workflow.storage_registry.default_storage_provider,
+    )
+# Whether jobs find the local copies where this process puts them, as they do unless a cluster has no shared file system.
+COPIES_ARE_SHARED = (
+    SharedFSUsage.STORAGE_LOCAL_COPIES in workflow.storage_settings.shared_fs_usage
+)
+
 # Left by an earlier "use rule" from the same module.
 config.pop("captions", None)
 try:
     LAYOUT = Layout(parse_settings(config, source="settings"))
     if workflow.is_main_process:
+        if IN_STORAGE:
+            # Fails here, once, if the storage does not answer. Snakemake would ask for every file, several times.
+            STORAGE.has(f"{LAYOUT.results}/{PROVENANCE}")
         for note in restore(Path(LAYOUT.results)):
             print(note, file=sys.stderr)
         if workflow.output_settings.dryrun:
@@ -57,9 +76,6 @@ RUN = LAYOUT.settings
 # Whether another workflow, such as the grid, uses this one as a module. Its report then lists the run first, because
 # all runs have the same plots.
 IN_MODULE = Path(workflow.main_snakefile).resolve() != CHECKOUT / "workflow/Snakefile"
-# Jobs get local copies of files in remote storage, so options are made from the rule's inputs. Without storage they are
-# not, because Snakemake does not record params made from inputs and would treat those of recorded runs as changed.
-IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
 JOBS = f"{LAYOUT.results}/jobs/seed_{{seed}}/{{group}}/task_{{task}}"
 
 
@@ -96,6 +112,11 @@ def of_storage(paths):
     if isinstance(paths, list):
         return [of_storage(path) for path in paths]
     return paths if paths.startswith("results/") else local(paths)
+
+
+def log_of_job(path):
+    """A log. It stays on this machine, because a storage that refuses a job's log stops the whole run, not one job."""
+    return local(path) if IN_STORAGE and COPIES_ARE_SHARED else path
 
 
 def settings_of(job):
@@ -153,6 +174,11 @@ def jobs_of_run(finished=False):
     ]
 
 
+def results_here():
+    """The run's folder on this machine; with a storage, that of the local copies."""
+    return STORAGE.copy_of(LAYOUT.results) if IN_STORAGE else Path(LAYOUT.results)
+
+
 def start_run():
     """Before the first job: what would stop the run stops it now."""
     limit = workflow.global_resources.get("gpu")
@@ -160,24 +186,46 @@ def start_run():
     if not check_elsewhere(RUN, elsewhere=workflow.non_local_exec, gpus=gpus):
         raise WorkflowError("The run was not started, for the reason above.")
     cores = workflow.global_resources["_cores"].value
+    provenance = f"{LAYOUT.results}/{PROVENANCE}"
+    try:
+        if jobs_of_run():
+            if IN_STORAGE:
+                STORAGE.fetch(provenance)
+            deployment = workflow.deployment_settings.deployment_method
+            begin_invocation(
+                results_here(),
+                RUN,
+                sys.argv,
+                checkout=CHECKOUT if HAS_CODE else None,
+                deployment=[method.name.lower() for method in deployment],
+            )
+            if IN_STORAGE:
+                STORAGE.store(provenance)
+    except GeniferError as error:
+        raise WorkflowError(f"{error}. No job was started.") from None
     write_plan(LAYOUT, trainings_at_once(RUN, cores, gpus))
-    if jobs_of_run():
-        deployment = workflow.deployment_settings.deployment_method
-        begin_invocation(
-            Path(LAYOUT.results),
-            RUN,
-            sys.argv,
-            checkout=CHECKOUT if HAS_CODE else None,
-            deployment=[method.name.lower() for method in deployment],
-        )
 
 
 def end_run(succeeded):
     record(Path(LAYOUT.results))
     if jobs_of_run():
-        end_invocation(Path(LAYOUT.results), jobs_of_run(finished=True), succeeded)
+        end_invocation(results_here(), jobs_of_run(finished=True), succeeded)
     end_plan(Path(LAYOUT.results), succeeded)
-    if succeeded and Path(table_path(LAYOUT.results, "summary")).exists():
+    if IN_STORAGE:
+        end_in_storage(succeeded)
+    if succeeded and Path(table_path(results_here(), "summary")).exists():
         from genifer.report.summary import summary_screen
 
-        logger.info(f"\n{summary_screen(Path(LAYOUT.results))}")
+        logger.info(f"\n{summary_screen(results_here())}")
+
+
+def end_in_storage(succeeded):
+    """Store the provenance, and fetch what `genifer summary`, `compare` and `report` read."""
+    provenance = f"{LAYOUT.results}/{PROVENANCE}"
+    try:
+        if STORAGE.copy_of(provenance).exists():
+            STORAGE.store(provenance)
+        for path in LAYOUT.final if succeeded else []:
+            STORAGE.fetch(path)
+    except GeniferError as error:
+        logger.warning(str(error))

@@ -9,7 +9,7 @@ if LAYOUT.downloaded:
         output:
             archive=protected(LAYOUT.downloaded),
         log:
-            f"{LAYOUT.downloaded}.log",
+            log_of_job(f"{LAYOUT.downloaded}.log"),
         benchmark:
             f"{LAYOUT.downloaded}.benchmark.tsv"
         retries: 3
@@ -37,7 +37,7 @@ for architecture, weights in LAYOUT.downloaded_weights.items():
         output:
             weights=protected(weights),
         log:
-            f"{weights}.log",
+            log_of_job(f"{weights}.log"),
         benchmark:
             f"{weights}.benchmark.tsv"
         retries: 3
@@ -59,7 +59,7 @@ rule prepare_data:
     output:
         LAYOUT.prepared_for("{seed}"),
     log:
-        f"{LAYOUT.data_folder('{seed}')}/prepare_data.log",
+        log_of_job(f"{LAYOUT.data_folder('{seed}')}/prepare_data.log"),
     benchmark:
         f"{LAYOUT.data_folder('{seed}')}/prepare_data.benchmark.tsv"
     conda:

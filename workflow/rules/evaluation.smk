@@ -9,7 +9,7 @@ rule evaluate:
         accuracy=f"{JOBS}/evaluate/accuracy.csv",
         confusion=f"{JOBS}/evaluate/confusion.csv",
     log:
-        f"{JOBS}/evaluate/log.txt",
+        log_of_job(f"{JOBS}/evaluate/log.txt"),
     benchmark:
         f"{JOBS}/evaluate/benchmark.tsv"
     conda:
@@ -43,7 +43,7 @@ rule evaluate_replay:
         replay=f"{JOBS}/evaluate_replay/replay.csv",
         nearest=f"{JOBS}/evaluate_replay/nearest.safetensors",
     log:
-        f"{JOBS}/evaluate_replay/log.txt",
+        log_of_job(f"{JOBS}/evaluate_replay/log.txt"),
     benchmark:
         f"{JOBS}/evaluate_replay/benchmark.tsv"
     conda:

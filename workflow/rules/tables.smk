@@ -11,7 +11,7 @@ for table in LAYOUT.tabulated:
         output:
             table.outputs,
         log:
-            LAYOUT.log(table.job),
+            log_of_job(LAYOUT.log(table.job)),
         benchmark:
             LAYOUT.benchmark(table.job)
         conda:
@@ -40,7 +40,7 @@ for figure in LAYOUT.figures:
         output:
             drawn(figure.pictures),
         log:
-            LAYOUT.log(figure.job),
+            log_of_job(LAYOUT.log(figure.job)),
         benchmark:
             LAYOUT.benchmark(figure.job)
         conda:
@@ -65,7 +65,7 @@ rule plot_sample_grids:
     output:
         drawn(LAYOUT.sample_grids("{group}", "{seed}", "{task}")),
     log:
-        LAYOUT.log("plot_sample_grids_{group}_seed_{seed}_task_{task}"),
+        log_of_job(LAYOUT.log("plot_sample_grids_{group}_seed_{seed}_task_{task}")),
     benchmark:
         LAYOUT.benchmark("plot_sample_grids_{group}_seed_{seed}_task_{task}")
     wildcard_constraints:
@@ -97,7 +97,7 @@ rule write_tables:
     output:
         [shown(page, LAYOUT.page(page)) for page in LAYOUT.pages],
     log:
-        LAYOUT.log("write_tables"),
+        log_of_job(LAYOUT.log("write_tables")),
     benchmark:
         LAYOUT.benchmark("write_tables")
     conda:

@@ -10,7 +10,7 @@ rule train_gan:
         checkpoint=f"{JOBS}/train_gan/gan.safetensors",
         metrics=f"{JOBS}/train_gan/metrics.csv",
     log:
-        f"{JOBS}/train_gan/log.txt",
+        log_of_job(f"{JOBS}/train_gan/log.txt"),
     benchmark:
         f"{JOBS}/train_gan/benchmark.tsv"
     # The longest chain of trainings goes first.
@@ -52,7 +52,7 @@ if RUN.start.classifier is None:
             checkpoint=f"{JOBS}/pretrain_classifier/classifier.safetensors",
             metrics=f"{JOBS}/pretrain_classifier/metrics.csv",
         log:
-            f"{JOBS}/pretrain_classifier/log.txt",
+            log_of_job(f"{JOBS}/pretrain_classifier/log.txt"),
         benchmark:
             f"{JOBS}/pretrain_classifier/benchmark.tsv"
         params:
@@ -70,7 +70,7 @@ else:
         output:
             checkpoint=f"{JOBS}/pretrain_classifier/classifier.safetensors",
         log:
-            f"{JOBS}/pretrain_classifier/log.txt",
+            log_of_job(f"{JOBS}/pretrain_classifier/log.txt"),
         benchmark:
             f"{JOBS}/pretrain_classifier/benchmark.tsv"
         conda:
@@ -96,7 +96,7 @@ if RUN.start.gan is None:
             checkpoint=f"{JOBS}/pretrain_gan/gan.safetensors",
             metrics=f"{JOBS}/pretrain_gan/metrics.csv",
         log:
-            f"{JOBS}/pretrain_gan/log.txt",
+            log_of_job(f"{JOBS}/pretrain_gan/log.txt"),
         benchmark:
             f"{JOBS}/pretrain_gan/benchmark.tsv"
         params:
@@ -114,7 +114,7 @@ else:
         output:
             checkpoint=f"{JOBS}/pretrain_gan/gan.safetensors",
         log:
-            f"{JOBS}/pretrain_gan/log.txt",
+            log_of_job(f"{JOBS}/pretrain_gan/log.txt"),
         benchmark:
             f"{JOBS}/pretrain_gan/benchmark.tsv"
         conda:
@@ -144,7 +144,7 @@ for method in LAYOUT.methods:
             checkpoint=f"{JOBS}/{job}/classifier.safetensors",
             metrics=f"{JOBS}/{job}/metrics.csv",
         log:
-            f"{JOBS}/{job}/log.txt",
+            log_of_job(f"{JOBS}/{job}/log.txt"),
         benchmark:
             f"{JOBS}/{job}/benchmark.tsv"
         priority: LAYOUT.priority(job)
