@@ -69,10 +69,11 @@ test-slow: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods tests/data/test_prepared_images.py
 
-# If Slurm cannot be installed, this prints the reason and runs nothing.
+# CLUSTER=whole runs the whole quickstart, not part of it. If Slurm cannot be installed, this prints the reason and runs nothing.
+CLUSTER ?= part
 test-cluster: $(INSTALLED)
 	@tests/cluster/install.sh; code=$$?; [ $$code = 77 ] && exit 0; [ $$code = 0 ] || exit $$code; \
-	$(RUN) OMP_NUM_THREADS=1 pytest --cluster tests/cluster --log-cli-level INFO
+	$(RUN) OMP_NUM_THREADS=1 pytest --cluster $(CLUSTER) tests/cluster --log-cli-level INFO
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check .

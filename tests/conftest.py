@@ -25,7 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-environment", action="store_true", help="write the versions in environment.yml anew"
     )
-    parser.addoption("--cluster", action="store_true", help="run the tests that start a Slurm of their own")
+    parser.addoption(
+        "--cluster",
+        choices=("part", "whole"),
+        help="run the tests that start a Slurm of their own, with a part of the quickstart or all of it",
+    )
     parser.addoption("--write-chart", action="store_true", help="write the README's chart of the rules anew")
     parser.addoption(
         "--write-tables", action="store_true", help="write the documents' tables of results anew"

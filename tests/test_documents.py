@@ -63,7 +63,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"snakedeploy .*", NOT_RUN, "a download; tests run what it writes"),
     (r"PIP_EXTRA_INDEX_URL=\S+ make demo", "make --dry-run demo", "an installation"),
     (r"pip install .*", NOT_RUN, "a download, or a change of the environment that the tests run in"),
-    (r"make (test|test-slow|test-gpu|test-cluster|lint)", "make --dry-run \\1", "they run this test, or the tests around it"),
+    (r"make (test|test-slow|test-gpu|test-cluster|lint)( CLUSTER=whole)?", "make --dry-run \\1", "they run this test, or the tests around it"),
     (r"\.ci/run", "bash -n .ci/run", "it runs this test"),
     (r"make (budgets|ablations?) .*", f"{SAME} --dry-run", "hours, and an archive that is not there"),
     (r"make compare", "make --dry-run compare", "all methods over five seeds"),
