@@ -40,8 +40,7 @@ def line(run: RunProgress) -> str:
         if progress.state == "running":
             speed = f" {progress.status['speed']:.3g} steps/s" if progress.status.get("speed") else ""
             step = f"step {progress.done}/{training.steps}" if training.steps else "computes its memory"
-            if preparation := progress.status.get("preparation"):
-                step = "preparation {}/{}".format(*preparation)
+            step = _preparation(progress.status) or step
             parts.append(f"running {training.title} {step}{speed} {_left(progress.seconds_left)} left")
         elif progress.state == "interrupted":
             parts.append(f"interrupted {training.title} {_resumes(progress)}")
@@ -123,9 +122,7 @@ def _row(progress: TrainingProgress) -> list[RenderableType]:
         case "running":
             speed = f"{status['speed']:.3g}" if status.get("speed") else ""
             left = _left(progress.seconds_left)
-            note = _scalars(status)
-            if preparation := status.get("preparation"):
-                note = "preparation {:,}/{:,}".format(*preparation)
+            note = _preparation(status) or _scalars(status)
         case "failed":
             note = _message(progress)
         case "interrupted":
@@ -143,6 +140,12 @@ def _message(progress: TrainingProgress) -> str:
 
 def _resumes(progress: TrainingProgress) -> str:
     return f"resumes after step {progress.resumes_after:,}" if progress.resumes_after else "starts over"
+
+
+def _preparation(status: Mapping[str, Any]) -> str:
+    """Return the steps of a preparation in progress; empty without one."""
+    steps = status.get("preparation")
+    return "preparation {:,}/{:,}".format(*steps) if steps else ""
 
 
 def _scalars(status: Mapping[str, Any]) -> str:
