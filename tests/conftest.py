@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 import yaml
 from filelock import FileLock
 from support.commands import ROOT, TINY, call, make_clone
+from support.warm_start import warm_commands
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +38,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-tables", action="store_true", help="write the documents' tables of results anew"
     )
+    parser.addoption(
+        "--cold-start",
+        action="store_true",
+        help="start each command as users do, not by forking a process that has imported PyTorch",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the tests find the commands of this environment, in workers of pytest-xdist, too."""
+    if not hasattr(config, "workerinput"):
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if not config.getoption("--cold-start"):
+            commands = contextlib.ExitStack()
+            commands.enter_context(warm_commands())
+            config.add_cleanup(commands.close)
 
 
 @pytest.fixture

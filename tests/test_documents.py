@@ -131,6 +131,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"dvc exp show --only-changed", SAME, ""),
     # Other
     (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that exist"),
+    (r"pytest --cold-start", NOT_RUN, "it runs all tests"),
     (r"pytest tests/test_documents\.py", f"{SAME} -m 'not slow'", "this test is one of the others"),
     (r"pytest tests/test_environments\.py.*", NOT_RUN, "the clone lacks the files that it reads; make test runs them"),
     (r"pytest tests/methods/test_contract\.py", f"{SAME} --collect-only --quiet", "the other tests include it"),
@@ -395,10 +396,9 @@ def test_commands_run(document: Document, repository: Path, tmp_path: Path) -> N
         make(clone)
     for name, text in given_files(document).items():
         (clone / name).write_text(with_few_steps(text) if name.endswith(".yaml") else text)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     packages = os.pathsep.join([str(clone), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment |= {"PATH": path, "PYTHONPATH": packages}
+    environment["PYTHONPATH"] = packages
     for script in scripts(document):
         forms = [form for form in map(form_of, script) if form is not None and form[0] is not None]
         text = "\n".join(["set -euo pipefail", *(str(command) for command, _ in forms)])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -244,10 +242,8 @@ def test_trainings_that_begin_together(
     commands = [
         ["genifer", *gan(prepared, tmp_path / str(seed), "mlflow"), "--seed", str(seed)] for seed in range(3)
     ]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     started = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-        for command in commands
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for command in commands
     ]
     for process in started:
         _, messages = process.communicate(timeout=300)

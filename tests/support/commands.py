@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +56,9 @@ def call(
     command: list[str | Path], folder: Path = ROOT, timeout: float = 540
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment as a user would."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -246,7 +245,7 @@ def test_a_store_that_goes_away_stops_the_run(store: Store, tmp_path: Path) -> N
     needs("snakemake_storage_plugin_s3")
     clone = make_clone(tmp_path)
     run_file = write_run_file(clone, methods=["finetune"])
-    command = [f"{Path(sys.executable).parent}/snakemake", "--keep-going", "--configfile", str(run_file)]
+    command = ["snakemake", "--keep-going", "--configfile", str(run_file)]
     with subprocess.Popen(
         [*command, *s3(f"s3://{BUCKET}", store.address)], cwd=clone, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_a_terminal_shows_what_is_running(tmp_path: Path) -> None:
     process = subprocess.Popen(
         ["snakemake", "--configfile", str(run_file), "--", "results/quickstart/accuracy.csv"],
         cwd=clone,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "110"},
+        env=os.environ | {"COLUMNS": "110"},
         stderr=theirs,
         stdout=theirs,
     )
