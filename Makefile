@@ -64,7 +64,7 @@ test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --dist worksteal
 
 test-gpu: $(INSTALLED)
 	GENIFER_TEST_DEVICE=cuda $(PYTEST) -m "not slow" tests/training tests/methods tests/data/test_prepared_images.py

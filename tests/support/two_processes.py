@@ -177,7 +177,7 @@ def papers(name: str) -> Callable[[], Result]:
     return steps
 
 
-PAPER_STEPS = 4
+PAPER_STEPS = int(os.environ.get("GENIFER_PAPER_STEPS", "2"))
 PAPER = {name: papers(name) for name in ("pretrain_classifier", "train_genifer", "pretrain_gan", "train_gan")}
 
 

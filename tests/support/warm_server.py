@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -12,6 +14,8 @@ import select
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -104,13 +108,39 @@ def become(
     sys.path[:] = [first, *(given.split(os.pathsep) if given else []), *packages]
     if command == "python":
         sys.argv = arguments[1:]
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        run = functools.partial(runpy.run_module, arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [f"{scripts}/{command}", *arguments]
+        run = functools.partial(runpy.run_path, sys.argv[0], run_name="__main__")
         if command in STARTERS:
             sys.executable = str(clients / "python")
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    sys.exit()
+    end_with(exit_code(run))
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Run a program, and return the exit code with which Python would end."""
+    try:
+        run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    else:
+        return 0
+    return 1
+
+
+def end_with(code: int) -> NoReturn:
+    """End as Python does, but leave the modules in memory: to tidy them up would copy them first."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

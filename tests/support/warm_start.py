@@ -23,12 +23,18 @@ from pathlib import Path
 from support.warm_client import read_at_start
 
 COMMANDS = ("python", "genifer", "snakemake", "dvc")
+HERE = "GENIFER_TEST_COMMANDS"
+"""Environment variable with the folder of the clients."""
+
 CLIENT, SERVER = (Path(__file__).with_name(f"warm_{name}.py") for name in ("client", "server"))
 
 
 @contextlib.contextmanager
 def warm_commands() -> Iterator[None]:
-    """Put clients in front of the `PATH`, and serve them."""
+    """Put clients in front of the `PATH`, and serve them; tests that a test starts use those that are there."""
+    if HERE in os.environ:
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="genifer-commands-") as name:
         folder = Path(name)
         for command in COMMANDS:
@@ -41,9 +47,10 @@ def warm_commands() -> Iterator[None]:
         before = os.environ["PATH"]
         others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         server = subprocess.Popen([sys.executable, SERVER, folder], env=others, stdin=subprocess.PIPE)
-        os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
+        os.environ |= {"PATH": f"{folder}{os.pathsep}{before}", HERE: str(folder)}
         try:
             yield
         finally:
             os.environ["PATH"] = before
+            del os.environ[HERE]
             server.communicate()

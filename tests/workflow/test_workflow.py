@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -362,22 +361,23 @@ def test_lint_is_clean() -> None:
 
 @pytest.mark.slow
 def test_the_papers_configuration_runs(tmp_path: Path) -> None:
-    """config.yaml with the paper's networks, one or two steps per training, on a small archive of CIFAR-100's format."""
+    """config.yaml with the paper's networks and one or two steps per training, on a small archive of CIFAR-100's format.
+
+    Only genifer, because it is the only method of the run that trains all networks.
+    """
     clone = make_clone(tmp_path)
     md5 = write_cifar100(clone / "small.tar.gz")
     changes = [
+        "methods=[genifer]",
         "data={archive: small.tar.gz, archive_md5: " + md5 + "}",
         "runtime={device: cpu, threads: 1}",  # threads of several jobs would wait for each other
-        *(
-            f"{block}={{steps: 1}}"
-            for block in ("pretrain_classifier", "genifer", "finetune", "joint", "train_gan")
-        ),
+        *(f"{block}={{steps: 1}}" for block in ("pretrain_classifier", "genifer", "train_gan")),
         "pretrain_gan={steps: 2}",
     ]
-    done: subprocess.CompletedProcess[str] = call(["snakemake", "--config", *changes], clone)
+    done = call(["snakemake", "--config", *changes], clone, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     accuracy = pd.read_csv(clone / "results" / "paper" / "accuracy.csv")
-    assert len(accuracy) == 3 * 21
+    assert len(accuracy) == 21
     assert accuracy[accuracy["after_task"] == 5].groupby("method")["n_classes"].sum().eq(100).all()
 
 
