@@ -130,7 +130,7 @@ FORMS: list[tuple[str, str | None, str]] = [
     (r"dvc (metrics|params|plots) (show|diff HEAD~1)", SAME, ""),
     (r"dvc exp show --only-changed", SAME, ""),
     # Other
-    (r"pytest tests/reference --reference-dir FOLDER", "pytest -q tests/reference --reference-dir tests/reference/data", "figures that exist"),
+    (r"pytest tests/reference --reference-dir FOLDER", "pytest --collect-only -q tests/reference --reference-dir tests/reference/data", "figures that exist; make test runs them"),
     (r"pytest --cold-start", NOT_RUN, "it runs all tests"),
     (r"pytest tests/test_environments\.py.*", NOT_RUN, "the clone lacks the files that it reads; make test runs them"),
     (r"(GENIFER_\w+=\w+ )?pytest tests/(?!.*--record-versions).*", f"{SAME} --collect-only --quiet", "make test and make test-slow run them"),
@@ -376,7 +376,8 @@ NEEDED: dict[str, list[Callable[[Path], None]]] = {
 
 
 MEASURE = ("genifer bench", "genifer doctor")
-"""Commands that change nothing, so they run once per document."""
+"""Commands that change nothing, so each runs in the first document that has it."""
+MEASURED: set[str] = set()
 
 
 def with_few_steps(text: str) -> str:
@@ -401,11 +402,10 @@ def test_commands_run(document: Document, repository: Path, tmp_path: Path) -> N
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     packages = os.pathsep.join([str(clone), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment["PYTHONPATH"] = packages
-    measured: set[str] = set()
     for script in scripts(document):
         forms = [form[0] for form in map(form_of, script) if form is not None and form[0] is not None]
-        forms = [form for form in forms if form not in measured]
-        measured |= {form for form in forms if form.startswith(MEASURE)}
+        forms = [form for form in forms if form not in MEASURED]
+        MEASURED.update(form for form in forms if form.startswith(MEASURE))
         text = "\n".join(["set -euo pipefail", *forms])
         done = subprocess.run(
             ["bash", "-c", text], cwd=clone, env=environment, capture_output=True, text=True, timeout=900, check=False

@@ -54,3 +54,9 @@ def warm_commands() -> Iterator[None]:
             os.environ["PATH"] = before
             del os.environ[HERE]
             server.communicate()
+
+
+def cold_environment() -> dict[str, str]:
+    """The environment in which commands start as everywhere else, for tests that kill processes as they begin."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.environ | {"PATH": os.pathsep.join(name for name in folders if name != os.environ.get(HERE))}

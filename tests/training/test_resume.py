@@ -15,6 +15,7 @@ import pytest
 import yaml
 from support.commands import TINY, call, make_clone, merged
 from support.started import start, wait_for
+from support.warm_start import cold_environment
 
 LONGER = merged(
     TINY,
@@ -208,7 +209,7 @@ def test_a_run_whose_trainings_are_killed_again_and_again(tmp_path: Path) -> Non
     signals = [signal.SIGKILL] * 20 + [signal.SIGTERM] * 10
     moments.shuffle(signals)
     with (tmp_path / "log").open("w") as log:
-        snakemake = subprocess.Popen(command, cwd=clones[1], stdout=log, stderr=log)
+        snakemake = subprocess.Popen(command, cwd=clones[1], env=cold_environment(), stdout=log, stderr=log)
         killer = Killer(clones[1], moments, signals)
         while snakemake.poll() is None:
             killer.look()
