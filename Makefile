@@ -63,6 +63,7 @@ report: $(READY)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
+# The slow tests of one file, such as those of all pages, would keep one worker busy while the others have nothing to do.
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow --dist worksteal
 
@@ -73,7 +74,7 @@ test-gpu: $(INSTALLED)
 CLUSTER ?= part
 test-cluster: $(INSTALLED)
 	@tests/cluster/install.sh; code=$$?; [ $$code = 77 ] && exit 0; [ $$code = 0 ] || exit $$code; \
-	$(RUN) OMP_NUM_THREADS=1 pytest --cluster $(CLUSTER) tests/cluster --log-cli-level INFO
+	$(RUN) OMP_NUM_THREADS=1 pytest --cold-start --cluster $(CLUSTER) tests/cluster --log-cli-level INFO
 
 lint: $(INSTALLED)
 	$(RUN) ruff format --check .

@@ -376,8 +376,7 @@ NEEDED: dict[str, list[Callable[[Path], None]]] = {
 
 
 MEASURE = ("genifer bench", "genifer doctor")
-"""Commands that change nothing, so each runs in the first document that has it."""
-MEASURED: set[str] = set()
+"""Commands that run once per document, because nothing changes their result there."""
 
 
 def with_few_steps(text: str) -> str:
@@ -402,10 +401,11 @@ def test_commands_run(document: Document, repository: Path, tmp_path: Path) -> N
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     packages = os.pathsep.join([str(clone), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment["PYTHONPATH"] = packages
+    measured: set[str] = set()
     for script in scripts(document):
         forms = [form[0] for form in map(form_of, script) if form is not None and form[0] is not None]
-        forms = [form for form in forms if form not in MEASURED]
-        MEASURED.update(form for form in forms if form.startswith(MEASURE))
+        forms = [form for form in forms if form not in measured]
+        measured |= {form for form in forms if form.startswith(MEASURE)}
         text = "\n".join(["set -euo pipefail", *forms])
         done = subprocess.run(
             ["bash", "-c", text], cwd=clone, env=environment, capture_output=True, text=True, timeout=900, check=False

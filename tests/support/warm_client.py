@@ -10,23 +10,26 @@ import socket
 import sys
 
 READ_AT_START = ("PYTHON", "OMP_", "LC_", "LANG")
-"""How the names of environment variables begin that Python and OpenMP read when they start."""
+"""How the names of environment variables begin that Python and OpenMP read when they start.
+
+The server sets PYTHONPATH for each command.
+"""
 
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def read_at_start() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
+    names = [name for name in os.environ if name.startswith(READ_AT_START) and name != "PYTHONPATH"]
+    return {name: os.environ[name] for name in names}
 
 
 def can_be_forked(folder: str, command: str, arguments: list[str]) -> bool:
     """Whether the server knows this command, and Python would start for it as it started for the server."""
     if command == "python" and arguments[:2] != ["-m", "genifer"]:
         return False
-    environment = read_at_start()
-    packages = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    packages = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     with open(f"{folder}/environment.json") as file:
-        same = environment == json.load(file)
+        same = read_at_start() == json.load(file)
     return same and not any(os.path.exists(f"{package}/sitecustomize.py") for package in packages)
 
 

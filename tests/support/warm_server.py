@@ -126,7 +126,8 @@ def exit_code(run: Callable[[], object]) -> int:
             return end.code or 0
         sys.stderr.write(f"{end.code}\n")
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     else:

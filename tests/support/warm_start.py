@@ -41,9 +41,7 @@ def warm_commands() -> Iterator[None]:
             client = folder / command
             client.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {CLIENT} {folder} {command} "$@"\n')
             client.chmod(0o755)
-        environment = read_at_start()
-        environment.pop("PYTHONPATH", None)
-        (folder / "environment.json").write_text(json.dumps(environment))
+        (folder / "environment.json").write_text(json.dumps(read_at_start()))
         before = os.environ["PATH"]
         others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         server = subprocess.Popen([sys.executable, SERVER, folder], env=others, stdin=subprocess.PIPE)
