@@ -1,6 +1,6 @@
 # make help       show these lines; `make` alone does the same
 # make install    install everything into .venv; other targets do so when they first need it
-# make demo       run the whole workflow on bundled digits: about two minutes on a CPU
+# make demo       run the whole workflow on bundled digits: a few minutes on a CPU
 # make test       run the tests; make test-slow: those that take minutes
 # make test-gpu   run the tests of trainings on a GPU
 # make test-cluster  run the workflow through Slurm on this machine; as root, install Slurm with apt-get first

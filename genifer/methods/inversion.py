@@ -23,6 +23,10 @@ class InversionSettings(TrainingSettings):
         5_000, description="steps in which the inverting generator is trained, once per task"
     )
     inversion_batch_size: PositiveInt = Field(128, description="images per step of the inversion")
+    inversion_width: PositiveInt = Field(
+        64,
+        description="channels of the inverting generator's last hidden layer; the others have twice as many",
+    )
     inversion_learning_rate: PositiveFloat = Field(
         1e-3, description="learning rate of the inverting generator's Adam"
     )
@@ -73,11 +77,14 @@ class InvertedReplay(Method):
         """Return a new inverting generator, initialised from the training's random numbers."""
         import torch
 
-        channels, size = self.data.images.shape[1:3]
         seed = int(torch.randint(2**31, (), generator=self.rng, device=self.job.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return inverting_generator(channels, size).to(self.job.device)
+            return self._build_inverter()
+
+    def _build_inverter(self) -> nn.Module:
+        channels, size = self.data.images.shape[1:3]
+        return inverting_generator(channels, size, self.settings.inversion_width).to(self.job.device)
 
     def latents(self, count: int) -> Tensor:
         """Draw random inputs (count, 1000) of the inverting generator."""
@@ -90,8 +97,7 @@ class InvertedReplay(Method):
         import torch
 
         if self._inverter is None:
-            channels, size = self.data.images.shape[1:3]
-            self._inverter = inverting_generator(channels, size).to(self.job.device).eval()
+            self._inverter = self._build_inverter().eval()
             self._inverter.load_state_dict(self.prepared)
         batch = super().draw_batch()
         with torch.no_grad():
@@ -102,27 +108,28 @@ class InvertedReplay(Method):
 LATENT_DIM = 1_000
 
 
-def inverting_generator(channels: int, size: int) -> nn.Module:
+def inverting_generator(channels: int, size: int, width: int) -> nn.Module:
     """Return a small convolutional generator that maps latents (n, 1000) to images.
 
-    Its images (n, channels, size, size) have mean 0 and variance 1 per channel.
+    Its images (n, channels, size, size) have mean 0 and variance 1 per channel. The last hidden layer has
+    ``width`` channels, the others have twice as many.
     """
     from torch import nn
 
-    start = -(-size // 4)
+    start, wide = -(-size // 4), 2 * width
     return nn.Sequential(
-        nn.Linear(LATENT_DIM, 128 * start**2),
-        nn.Unflatten(1, (128, start, start)),
-        nn.BatchNorm2d(128),
+        nn.Linear(LATENT_DIM, wide * start**2),
+        nn.Unflatten(1, (wide, start, start)),
+        nn.BatchNorm2d(wide),
         nn.Upsample(scale_factor=2),
-        nn.Conv2d(128, 128, 3, padding=1),
-        nn.BatchNorm2d(128),
+        nn.Conv2d(wide, wide, 3, padding=1),
+        nn.BatchNorm2d(wide),
         nn.LeakyReLU(0.2),
         nn.Upsample(size=(size, size)),
-        nn.Conv2d(128, 64, 3, padding=1),
-        nn.BatchNorm2d(64),
+        nn.Conv2d(wide, width, 3, padding=1),
+        nn.BatchNorm2d(width),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(64, channels, 3, padding=1),
+        nn.Conv2d(width, channels, 3, padding=1),
         nn.Tanh(),
         nn.BatchNorm2d(channels, affine=False),
     )

@@ -19,7 +19,12 @@ def test_inverted_images_fit_the_teacher(tmp_path: Path) -> None:
     """More classes, and statistics closer to the running ones, than those of an untrained generator."""
     chain = Chain(tmp_path)
     settings = settings_with(
-        abd={"inversion_steps": 60, "inversion_batch_size": 32, "inversion_temperature": 1}
+        abd={
+            "inversion_steps": 60,
+            "inversion_batch_size": 32,
+            "inversion_width": 32,
+            "inversion_temperature": 1,
+        }
     )
     of_task = job("train_abd", 1, tmp_path)
     rng, data = of_task.start(), load_task_data([chain.data(1)], DEVICE)
@@ -34,7 +39,7 @@ def test_inverted_images_fit_the_teacher(tmp_path: Path) -> None:
         return float(statistics.distance())
 
     channels, size = data.images.shape[1:3]
-    inverter = inverting_generator(channels, size).to(DEVICE)
+    inverter = inverting_generator(channels, size, width=32).to(DEVICE)
     with torch.no_grad():
         before = distance(inverter(learner.latents(200)))
     inverter.load_state_dict(learner.prepare())

@@ -52,10 +52,7 @@ def _times(settings: PlotSettings, costs: pd.DataFrame, budget: pd.DataFrame) ->
     if len(of_methods):
         colors = method_colors(budget["method"], settings)
         methods = [str(method) for method in of_methods.index]
-        title = (
-            "Time of each method's trainings, including shared ones "
-            f"({over_seeds(budget['seed'].nunique(), 'means')})"
-        )
+        title = f"Training time by method, with shared jobs ({over_seeds(budget['seed'].nunique(), 'means')})"
         parts.insert(0, (title, methods, list(of_methods), [colors[method] for method in methods]))
     longest = max(len(label) for _, labels, _, _ in parts for label in labels)
     rows = [len(labels) for _, labels, _, _ in parts]

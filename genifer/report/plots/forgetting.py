@@ -186,7 +186,7 @@ def _how_many(lost: int, rows: int) -> str:
     classes = "class" if lost == 1 else f"{lost} classes"
     if lost == rows:
         return f"the {classes} that lost most accuracy"
-    return f"only {'one ' if lost == 1 else ''}{classes} lost accuracy"
+    return f"{'one ' if lost == 1 else ''}{classes} lost accuracy"
 
 
 def _pictures(row: pd.Series, data_paths: Sequence[Path]) -> np.ndarray:
