@@ -34,6 +34,8 @@ from genifer.task_sizes import parse_tasks, refusal_of_tasks
 
 Tracker = Literal["tensorboard", "dvclive", "mlflow", "wandb"]
 TRACKERS: tuple[Tracker, ...] = ("tensorboard", "dvclive", "mlflow", "wandb")
+MethodName = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
+"""A method in a list of these; instead of its name, a run file may give a variant, ``{label: blocks}``."""
 PALETTES = ("colorblind", "deep", "muted", "bright", "pastel", "dark")
 DEFAULT = "default"
 SHARED = "shared"
@@ -315,8 +317,8 @@ class RunSettings(Settings):
     plugins: list[Path] = Field(
         [], description="Python files with your own methods and data sets, relative to the working folder"
     )
-    methods: dict[str, dict[str, Any]] | Annotated[list[str], Field(min_length=1)] = Field(
-        list(PAPER), description="list of methods, or a mapping from labels to variants"
+    methods: dict[str, dict[str, Any]] | Annotated[list[MethodName], Field(min_length=1)] = Field(
+        list(PAPER), description="list of methods and variants, or a mapping from labels to variants"
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = Field(
         [0], description="every method runs once per seed"
@@ -377,10 +379,8 @@ class RunSettings(Settings):
     def _well_formed(cls, methods: Any) -> Any:
         if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
             return methods
-        if not isinstance(methods, Mapping):
-            raise ValueError(f"is {methods!r}; give a list of methods, or a mapping from labels to variants")
         variants = {}
-        for label, own in methods.items():
+        for label, own in _labelled(methods):
             if not isinstance(label, str) or not LABEL.fullmatch(label):
                 raise ValueError(
                     f"has the label {label!r}, which names folders and files; allowed are letters, digits, "
@@ -391,6 +391,8 @@ class RunSettings(Settings):
                     f"{label}: {own!r} is not a variant; give blocks of settings, such as {{{label}: "
                     "{method: genifer, gan: {matching_stage: 0}}}, or {} for the method of that name"
                 )
+            if label in variants:
+                raise ValueError(f"{label} is listed twice; remove it, or give one of them another label")
             variants[label] = dict(own or {})
         if not variants:
             raise ValueError("is empty; name at least one method")
@@ -454,6 +456,19 @@ class RunSettings(Settings):
                     "files are named after them, so rename one"
                 )
             lower[label.lower()] = label
+
+
+def _labelled(methods: Any) -> list[tuple[Any, Any]]:
+    """Return the label and the blocks of each entry of ``methods``, unchecked."""
+    if isinstance(methods, Mapping):
+        return list(methods.items())
+    if not isinstance(methods, list) or not all(isinstance(entry, str | Mapping) for entry in methods):
+        raise ValueError(f"is {methods!r}; give a list of methods, or a mapping from labels to variants")
+    return [
+        pair
+        for entry in methods
+        for pair in (entry.items() if isinstance(entry, Mapping) else [(entry, None)])
+    ]
 
 
 def registry_of(plugins: list[Path] | tuple[Path, ...]) -> Registry:

@@ -33,8 +33,8 @@ def _model(methods: tuple[type[Method], ...], datasets: tuple[type[Dataset], ...
     )
     field = RunSettings.model_fields["methods"]
     methods_text = (
-        f"list of methods: {known_methods}; or a mapping from labels to variants, such as "
-        "{no-ada: {method: genifer, gan: {ada: {mode: none}}}}"
+        f"list of methods: {known_methods}; or of variants, such as "
+        "{no-ada: {method: genifer, gan: {ada: {mode: none}}}}; or a mapping from labels to variants"
     )
     blocks: dict[str, Any] = {
         "methods": (field.annotation, Field(field.default, description=methods_text)),

@@ -86,6 +86,9 @@ def test_a_block_states_only_what_differs() -> None:
         ),
         ({"methods": 3}, ["methods", "3", "list"]),
         ({"methods": {}}, ["methods", "at least one"]),
+        ({"methods": ["lwf", 3]}, ["methods", "'lwf', 3", "list"]),
+        ({"methods": [{"a": {"method": "lwf"}}, "a"]}, ["methods", "a", "listed twice"]),
+        ({"methods": ["lwf", {"a": 3}]}, ["methods", "a: 3", "method: genifer"]),
         ({"classifier.width": 16}, ["classifier.width", "classifier={width: ...}"]),
         ({"classifier": {"readout_bias": True}}, ["classifier.readout_bias", "classifier.head_bias"]),
         ({"plugins": "my.py"}, ["plugins", "'my.py'", "list"]),
@@ -167,6 +170,13 @@ def test_variants_have_settings_of_their_own() -> None:
     assert small.block.optimizer.momentum == 0.5
     assert small.block.optimizer.learning_rate == plain.block.optimizer.learning_rate
     assert (plain.label, plain.block.steps) == ("lwf", 7)
+
+
+def test_a_list_may_contain_variants() -> None:
+    own = {"method": "lwf", "lwf": {"steps": 3}}
+    listed = parse_settings({"methods": ["genifer", {"short": own}]}, "test")
+    assert listed.methods == parse_settings({"methods": {"genifer": {}, "short": own}}, "test").methods
+    assert listed.variant("short").block.steps == 3
 
 
 def test_on_and_off_are_words_here() -> None:
