@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, WithJsonSchema, field_validator, model_va
 
 from genifer.methods import PAPER
 from genifer.methods.method import Method
+from genifer.refused_settings import NAMES
 from genifer.registry import RESERVED, Registry, registry
 from genifer.settings import (
     ClassifierSettings,
@@ -377,15 +378,12 @@ class RunSettings(Settings):
     @field_validator("methods", mode="before")
     @classmethod
     def _well_formed(cls, methods: Any) -> Any:
-        if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
+        if isinstance(methods, list) and methods and all(isinstance(name, str) for name in methods):
             return methods
         variants = {}
         for label, own in _labelled(methods):
             if not isinstance(label, str) or not LABEL.fullmatch(label):
-                raise ValueError(
-                    f"has the label {label!r}, which names folders and files; allowed are letters, digits, "
-                    "'_', '-' and '.', beginning with a letter or digit"
-                )
+                raise ValueError(f"has the label {label!r}, which names folders and files; use {NAMES}")
             if own is not None and not isinstance(own, Mapping):
                 raise ValueError(
                     f"{label}: {own!r} is not a variant; give blocks of settings, such as {{{label}: "

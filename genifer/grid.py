@@ -15,7 +15,8 @@ from genifer.config import LABEL, RunSettings, merged
 from genifer.errors import GeniferError
 from genifer.layout import Layout
 from genifer.layout.names import COMPARISON, GRIDS
-from genifer.run_file import explain, parse_settings, read_yaml
+from genifer.refused_settings import explain
+from genifer.run_file import parse_settings, read_yaml
 from genifer.settings import Settings
 
 Part = str | dict[str, Any]

@@ -1,4 +1,4 @@
-"""Run files: reading and checking them, explaining errors, and writing the defaults as one."""
+"""Run files: reading and checking them, and writing the defaults as one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from genifer.config import (
     registry_of,
 )
 from genifer.errors import GeniferError
+from genifer.refused_settings import explain
 from genifer.registry import Registry
 from genifer.settings_model import settings_model
 from genifer.variants import check_variant, refuse_other_blocks
@@ -184,59 +184,6 @@ def _explained(source: str, model: type[RunSettings]) -> Iterator[None]:
         raise GeniferError(message if message.startswith(source) else f"{source}: {message}") from None
     except ValueError as error:
         raise GeniferError(f"{source}: {error}") from None
-
-
-def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
-    """Turn pydantic's report into one line per setting, with its name, value and what is allowed.
-
-    Args:
-        model: class of the run's settings; the error may come from one of its blocks.
-    """
-    block = [name for name, field in model.model_fields.items() if _title(field.annotation) == error.title]
-    lines = []
-    for item in error.errors(include_url=False):
-        unknown = item["type"] == "extra_forbidden"
-        *outer, last = item["loc"] or ("",)
-        parts = block[:1] + [str(part) for part in outer if not _names_a_type(part)]
-        if unknown or (last and not _names_a_type(last)):  # an unknown key may be empty or look like a type
-            parts.append(str(last) or "''")
-        name = ".".join(parts)
-        message = item["msg"].removeprefix("Value error, ")
-        if unknown:
-            lines.append(f"{source}: {name} does not exist; {_instead(parts, model)}")
-        elif not name:
-            lines.append(f"{source}: {message}")
-        elif item["type"] == "value_error":
-            prefix = "" if message.startswith(name.split(".")[0] + ".") else f"{name} "
-            lines.append(f"{source}: {prefix}{message}")
-        else:
-            lines.append(f"{source}: {name}: {item['input']!r} is not allowed: {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _title(annotation: Any) -> str | None:
-    return getattr(annotation, "__name__", None)
-
-
-def _names_a_type(part: int | str) -> bool:
-    """Return whether a part of an error's location is pydantic's name for an alternative of a union."""
-    return isinstance(part, str) and ("[" in part or part in ("function-before", "constrained-int"))
-
-
-def _instead(parts: list[str], model: type[BaseModel]) -> str:
-    """Return a hint at what to write instead of a setting that does not exist."""
-    block: Any = model
-    for part in parts[:-1]:
-        block = block.model_fields[part].annotation
-    name, _, key = parts[-1].partition(".")
-    if len(parts) == 1 and key and name in model.model_fields:
-        return (
-            f"settings are in blocks: write '{name}={{{key}: ...}}' on the command line, or '{key}: ...' "
-            f"under '{name}:' in a run file"
-        )
-    near = get_close_matches(parts[-1], block.model_fields, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    return f"{meant}settings here are: {', '.join(sorted(block.model_fields))}"
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
