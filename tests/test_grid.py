@@ -62,7 +62,7 @@ def test_one_archive_is_downloaded_once(run_file: str) -> None:
     ("changes", "words"),
     [
         ({"grid": "../up"}, ["grid: grid: '../up'", "not allowed"]),
-        ({"axes": {}}, ["axes", "at least 1"]),
+        ({"axes": {}}, ["axes", "at least one"]),
         ({"axes": {"data": {}}}, ["axes has no values for 'data'"]),
         ({"axes": {"data": {"a/b": {}}}}, ["axes has the label 'a/b' in 'data'", "letters"]),
         ({"axes": {"data": {"a": "nowhere.yaml"}}}, ["nowhere.yaml: cannot be read"]),
