@@ -29,11 +29,9 @@ ALLOWED: Mapping[str, str] = {
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a block of settings",
-    "none_required": "null",
     "path_type": "a path",
     "string_pattern_mismatch": NAMES,
     "string_type": "a word, or text in quotes",
-    "too_long": "at most {max_length} values",
     "too_short": "at least {min_length} values",
 }
 """What is allowed instead, by pydantic's type of error."""
