@@ -127,7 +127,7 @@ use rule * from genifer
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({'config["study"]': '{"run": "study", "seeds": []}'}, ["settings: seeds", "at least 1"]),
+        ({'config["study"]': '{"run": "study", "seeds": []}'}, ["settings: seeds", "at least one value"]),
         ({'config["study"]': 'config["study"]\n    prefix: "deep"'}, ["prefix", "not allowed", "'run'"]),
     ],
     ids=["a setting", "a prefix of paths"],
