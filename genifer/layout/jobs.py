@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from genifer.config import SHARED, RunSettings, Variant, plain
-from genifer.layout.names import CLASSIFIER, GAN, IMAGENET, METRICS, RESULTS, place, seed_folder
+from genifer.errors import GeniferError
+from genifer.layout.names import CLASSIFIER, GAN, IMAGENET, METRICS, RESULTS, jobs_folder, place, seed_folder
 from genifer.methods.method import Method
 from genifer.nn.torchvision_weights import URLS, file_name
 from genifer.run_file import flat_settings
@@ -143,6 +144,26 @@ class Jobs:
             KeyError: the run has no such job.
         """
         return self._jobs[f"{seed_folder(self.results, seed)}/{place(group, int(task), name)}"]
+
+    def check_targets(self, targets: Iterable[str]) -> None:
+        """Check that the run has the jobs whose files are asked for; other files are not checked.
+
+        Raises:
+            GeniferError: a path names a seed, group, task or job that the run does not have.
+        """
+        for target in targets:
+            folder = jobs_folder(self.results)
+            while target.startswith(f"{folder}/") and folder not in self._jobs:
+                name = _next_part(target, folder)
+                there = dict.fromkeys(
+                    _next_part(job, folder) for job in self._jobs if job.startswith(f"{folder}/")
+                )
+                if name not in there:
+                    raise GeniferError(
+                        f"{target}: the run {self.settings.run} has no {name} in {folder}; there are: "
+                        f"{', '.join(there)}. Change its settings, or give another run file with --configfile"
+                    )
+                folder = f"{folder}/{name}"
 
     @property
     def trainings(self) -> list[PlannedJob]:
@@ -379,6 +400,11 @@ def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]
     if len(text) > GROUP_LENGTH or not SAFE.fullmatch(text):
         text = "+" + hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
     return text
+
+
+def _next_part(path: str, folder: str) -> str:
+    """Return the part of a path that follows a folder."""
+    return path.removeprefix(f"{folder}/").split("/")[0]
 
 
 def _flat(files: Files) -> Iterator[str]:

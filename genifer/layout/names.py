@@ -30,9 +30,13 @@ def place(group: str, task: int, job: str) -> str:
     return f"{group}/task_{task}/{job}"
 
 
+def jobs_folder(results: str | Path) -> str:
+    return f"{results}/jobs"
+
+
 def seed_folder(results: str | Path, seed: int | str) -> str:
     """Return the folder of a seed's jobs."""
-    return f"{results}/jobs/seed_{seed}"
+    return f"{jobs_folder(results)}/seed_{seed}"
 
 
 def table_path(results: str | Path, name: str) -> str:

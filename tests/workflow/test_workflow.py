@@ -329,6 +329,29 @@ def test_bad_settings_stop_before_anything_is_written(tmp_path: Path) -> None:
     assert not (clone / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ("seed_7/finetune/task_1", "has no seed_7 in results/quickstart/jobs; there are: seed_3."),
+        ("seed_3/lwf/task_1", "has no lwf in results/quickstart/jobs/seed_3; there are: shared, finetune."),
+        (
+            "seed_3/finetune/task_4",
+            "has no task_4 in results/quickstart/jobs/seed_3/finetune; there are: task_1, ",
+        ),
+    ],
+    ids=["seed", "method", "task"],
+)
+def test_a_file_of_a_job_that_the_run_lacks(tmp_path: Path, job: str, message: str) -> None:
+    clone = make_clone(tmp_path)
+    run_file = write_run_file(clone, seeds=[3], methods=["finetune"])
+    target = f"results/quickstart/jobs/{job}/evaluate/accuracy.csv"
+    done = call(["snakemake", target, "--configfile", run_file], clone)
+    assert done.returncode != 0
+    assert f"{target}: the run quickstart {message}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (clone / "results").exists()
+
+
 def test_a_missing_archive_stops_the_run_before_its_first_job(tmp_path: Path) -> None:
     clone = make_clone(tmp_path)
     data = {"dataset": "image_folder", "archive": "photos.tar.gz"}

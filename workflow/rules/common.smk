@@ -61,6 +61,8 @@ config.pop("captions", None)
 try:
     LAYOUT = Layout(parse_settings(config, source="settings"))
     if workflow.is_main_process:
+        # While it reads the rules, Snakemake does not tell them the targets.
+        LAYOUT.check_targets(sys.argv[1:])
         if IN_STORAGE:
             # Fails here, once, if the storage does not answer. Snakemake would ask for every file, several times.
             STORAGE.has(f"{LAYOUT.results}/{PROVENANCE}")
