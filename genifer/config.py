@@ -7,6 +7,7 @@ the paper's experiment; ``config/config.yaml`` lists them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +144,7 @@ class ScenarioSettings(Settings):
     @field_validator("class_order")
     @classmethod
     def _no_class_twice(cls, order: Any) -> Any:
-        if isinstance(order, list) and len(set(order)) != len(order):
-            twice = sorted({str(c) for c in order if order.count(c) > 1})
-            raise ValueError(f"lists a class twice: {', '.join(twice)}")
-        return order
+        return _each_once(order)
 
 
 class StartSettings(Settings):
@@ -390,7 +388,7 @@ class RunSettings(Settings):
                     "{method: genifer, gan: {matching_stage: 0}}}, or {} for the method of that name"
                 )
             if label in variants:
-                raise ValueError(f"{label} is listed twice; remove it, or give one of them another label")
+                raise ValueError(f"lists {label} twice; list it once, or give one of them another label")
             variants[label] = dict(own or {})
         if not variants:
             raise ValueError("is empty; name at least one method")
@@ -398,10 +396,8 @@ class RunSettings(Settings):
 
     @field_validator("methods", "seeds")
     @classmethod
-    def _each_once(cls, values: Any) -> Any:
-        if isinstance(values, list) and len(set(values)) != len(values):
-            raise ValueError(f"lists a value twice: {values}")
-        return values
+    def _no_value_twice(cls, values: Any) -> Any:
+        return _each_once(values)
 
     @field_validator("run")
     @classmethod
@@ -454,6 +450,14 @@ class RunSettings(Settings):
                     "files are named after them, so rename one"
                 )
             lower[label.lower()] = label
+
+
+def _each_once(values: Any) -> Any:
+    """Return a setting unchanged, unless it is a list with a value more than once."""
+    counts = Counter(values if isinstance(values, list) else [])
+    if twice := [value for value, count in counts.items() if count > 1]:
+        raise ValueError(f"lists {', '.join(map(str, twice))} twice; list each value once")
+    return values
 
 
 def _labelled(methods: Any) -> list[tuple[Any, Any]]:
