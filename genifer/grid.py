@@ -72,7 +72,7 @@ class Grid:
     @property
     def compared(self) -> list[str]:
         """Tables that the comparison reads."""
-        names = ("accuracy", "confusion")
+        names = ("accuracy", "confusion", "settings", "summary", "budget")
         return [layout.table(name) for layout in self.layouts.values() for name in names]
 
     @property

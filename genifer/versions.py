@@ -29,12 +29,12 @@ VERSIONS = {
     "train_gan": 3,
     "evaluate": 3,
     "evaluate_replay": 2,
-    "tabulate": 4,
+    "tabulate": 5,
     "tabulate_replay": 3,
     "tabulate_training": 2,
     "tabulate_costs": 4,
     "write_tables": 2,
-    "plot": 4,
+    "plot": 5,
     "plot_published": 2,
 }
 
@@ -54,6 +54,19 @@ JOB_SETTINGS: dict[str, tuple[str, ...]] = {
     "plot_published": ("plots", "data.dataset", "scenario.tasks", "evaluation.split"),
 }
 """Settings that each job depends on and may read. For trainings of methods see `settings_of_job`."""
+
+SHARED_BY_METHODS = ("data", "scenario", "evaluation", "start.task")
+"""Blocks and settings on which the accuracies of all methods depend."""
+
+NOT_OF_RESULTS = (
+    "data.archive",
+    "data.archive_md5",
+    "data.max_unpacked_gb",
+    "data.max_bad_images",
+    "evaluation.batch_size",
+    *COMPUTED_WITH,
+)
+"""Settings of the machine: with other values, accuracies are the same up to rounding."""
 
 NEWER_THAN_RESULTS: dict[str, dict[str, Any]] = {
     "classifier": {"stem": "small"},

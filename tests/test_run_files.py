@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,37 @@ import yaml
 from snakemake.utils import update_config
 from support.commands import ROOT, TINY, call, make_clone, merged, planned
 
-from genifer.config import RunSettings
+from genifer.config import RunSettings, Variant
 from genifer.layout import Layout
 from genifer.run_file import parse_settings, read_yaml
 from genifer.task_sizes import tasks_text
 from genifer.training.job import Job
-from genifer.training.untrained import untrained_gan
+from genifer.training.untrained import untrained_gan, untrained_task
 
 CONFIG = ROOT / "config"
 ABLATIONS = sorted(path.stem for path in (CONFIG / "ablations").glob("*.yaml"))
 OF_ANY_RUN = [name for name in ABLATIONS if name != "cpu-options"]
+RUN_FILES = ["config", "quickstart", "cifar10-cpu", "imagenet100-cpu"]
+
+SMALL = {
+    "data": {"image_size": 8},
+    "classifier": {"width": 4},
+    "generator": {"latent_dim": 8, "embedding_dim": 4, "style_dim": 8, "channels": [8, 8, 8, 4]},
+    "discriminator": {"width": 4},
+    "gan": {"batch_size": 8},
+}
+"""Sizes that make a step fast; no ablation of the classifier varies them."""
 
 
-def combined(*names: str) -> RunSettings:
-    """The settings that Snakemake takes from several run files."""
+def combined(*names: str, changes: dict[str, Any] | None = None) -> RunSettings:
+    """The settings that Snakemake takes from several run files, with changes."""
     content: dict[str, Any] = {}
     for name in names:
         update_config(content, read_yaml(CONFIG / f"{name}.yaml"))
-    return parse_settings(content, " ".join(names))
+    return parse_settings(merged(content, changes or {}), " ".join(names))
 
 
-@pytest.mark.parametrize("base", ["quickstart", "config", "cifar10-cpu"])
+@pytest.mark.parametrize("base", RUN_FILES)
 @pytest.mark.parametrize("name", OF_ANY_RUN)
 def test_an_ablation_is_valid_beside_other_run_files(name: str, base: str) -> None:
     """It varies genifer, keeps the run file's own settings as a reference, and chooses on validation images."""
@@ -40,11 +51,45 @@ def test_an_ablation_is_valid_beside_other_run_files(name: str, base: str) -> No
     reference, *others = settings.variants
     assert (reference.label, reference.own) == ("genifer", {})
     assert len(others) > 1
+    assert all(one.settings != other.settings for one, other in itertools.combinations(others, 2))
     assert {variant.method.name for variant in others} == {"genifer"}
     assert settings.evaluation.split == "validation"
     assert settings.seeds == combined(base).seeds
     assert settings.run != combined(base).run
     assert Layout(settings).trainings
+
+
+def gradient(variant: Variant, folder: Path) -> torch.Tensor:
+    """The gradient of the classifier in a step of a later task, with the same networks and images."""
+    job = Job("train_genifer", 0, 1, folder, torch.device("cpu"), "fp32")
+    learner = untrained_task(variant.settings, variant.method, job).learner
+    learner.losses(learner.draw_batch())["loss"].backward()
+    weights = learner.classifier.parameters()
+    return torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
+
+
+@pytest.mark.parametrize("base", RUN_FILES)
+@pytest.mark.parametrize(
+    "name", ["feature-distillation", "replay-augmentation", "replay-share", "teacher-batch-norm"]
+)
+def test_variants_of_the_classifier_learn_differently(name: str, base: str, tmp_path: Path) -> None:
+    """Whatever the run file sets: a setting that a weight of 0 or a frozen stage disables varies nothing."""
+    settings = combined(base, f"ablations/{name}", changes=SMALL)
+    gradients = {variant.label: gradient(variant, tmp_path) for variant in settings.variants[1:]}
+    equal = [
+        f"{one}, {other}"
+        for one, other in itertools.combinations(gradients, 2)
+        if torch.allclose(gradients[one], gradients[other], rtol=1e-3, atol=1e-6)
+    ]
+    assert equal == []
+
+
+def test_the_paper_distils_features_on_replay() -> None:
+    """With its settings, on-replay is the reference, and is not trained again."""
+    settings = combined("config", "ablations/feature-distillation")
+    assert settings.variant("on-replay").settings.genifer == settings.variant("genifer").settings.genifer
+    groups = {job.group for job in Layout(settings).trainings if job.name == "train_genifer"}
+    assert len(groups) == len(settings.variants) - 1
 
 
 def test_the_ablation_of_the_cpu_options_is_valid() -> None:

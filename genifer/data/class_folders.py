@@ -46,7 +46,8 @@ def find_classes(root: Path, shown: Path | None = None) -> tuple[Path, list[str]
         shown: path to show in messages, if the folder is a temporary one.
 
     Raises:
-        GeniferError: there are no training or test images, or their classes differ.
+        GeniferError: there are no training or test images, they are not in class folders, or their classes
+            differ.
     """
     shown = shown or root
     if not (root / "train").is_dir():
@@ -61,11 +62,17 @@ def find_classes(root: Path, shown: Path | None = None) -> tuple[Path, list[str]
                 "test/<class>/* or val/<class>/*"
             )
     train, test = _subfolders(root / "train"), _subfolders(test_folder)
+    for split, classes in (("train", train), (test_folder.name, test)):
+        if not classes:
+            raise GeniferError(
+                f"data.archive: {shown}: {split}/ has no class folders; sort its images into one folder per "
+                f"class, {split}/<class>/*"
+            )
     if train != test:
         odd = sorted(set(train) ^ set(test))
         raise GeniferError(
             f"data.archive: {shown}: train/ and {test_folder.name}/ must hold the same classes; these are in "
-            f"only one of them: {', '.join(odd[:NAMED_AT_MOST])}"
+            f"only one of them: {', '.join(odd[:NAMED_AT_MOST])}. Add them to the other, or remove them"
         )
     return root, train
 

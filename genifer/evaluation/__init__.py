@@ -21,19 +21,26 @@ METRIC_NAMES = {
 RUN_COLUMN = "run"
 """First column of each table of a run, before the columns listed here. Tables of earlier versions lack it."""
 
+ORDER_COLUMN = "class_order"
+"""Column of accuracy.csv, summary.csv and metrics_per_seed.csv: the seed of the class order, ``sorted``,
+``given``, or ``seed`` if each seed of the run has an order of its own. Tables of earlier versions lack it,
+unless it is ``seed``."""
+
 SUMMARY_COLUMNS = [
     "method",
     "n_seeds",
     "old_images",
     *(f"{name}_{statistic}" for name in METRICS for statistic in ("mean", "std")),
 ]
-"""Columns of summary.csv; ``old_images`` (none, all or exemplars) says which old images trainings use."""
+"""Columns of summary.csv, which `ORDER_COLUMN` follows; ``old_images`` (none, all or exemplars) says which
+old images trainings use."""
+
+SETTINGS_COLUMNS = ["method", "setting", "setting_value"]
+"""Columns of settings.csv: the settings on which accuracies depend. ``method`` is empty for those that are
+the same for all methods of the run."""
 
 COLUMNS = ["method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy"]
-"""Columns of accuracy.csv. If the class order is drawn from the seed, `ORDER_COLUMN` follows."""
-
-ORDER_COLUMN = "class_order"
-"""Column of accuracy.csv whose value is ``seed`` if each seed of the run has a class order of its own."""
+"""Columns of accuracy.csv, which `ORDER_COLUMN` follows."""
 
 CONFUSION_COLUMNS = [
     "method",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import t as student
 
 from genifer.errors import GeniferError
-from genifer.evaluation import COLUMNS, ORDER_COLUMN, SIZES
-from genifer.evaluation.tables import average_incremental_accuracy, read_table, summarize
+from genifer.evaluation import COLUMNS, ORDER_COLUMN, SETTINGS_COLUMNS, SIZES
+from genifer.evaluation.tables import average_incremental_accuracy, order_is_drawn, read_table, summarize
 from genifer.layout import table_path
 from genifer.task_sizes import tasks_text
 
@@ -26,18 +26,30 @@ class Definition:
         tasks: number of new classes in each task.
         order: names of all classes in the order in which they are learned; sorted if the order is drawn.
         n_test: number of test images of each task; of all tasks together if the order is drawn.
+        first: the run's first task, after which accuracies are measured.
         drawn: whether the class order is drawn from the seed, so that each seed has its own.
+        settings: names and values of the settings of the data and of the split; None for runs of earlier
+            versions, which did not record them and agree with any.
     """
 
     tasks: tuple[int, ...]
     order: tuple[str, ...]
     n_test: tuple[int, ...]
+    first: int = 0
     drawn: bool = False
+    settings: tuple[tuple[str, str], ...] | None = None
 
     @property
     def scenario(self) -> str:
         """The tasks in the notation of papers, such as 50 + 5 x 10."""
         return tasks_text(self.tasks)
+
+    def agrees_with(self, other: Definition) -> bool:
+        """Whether accuracies of both may be averaged."""
+        unknown = self.settings is None or other.settings is None
+        return replace(self, settings=None) == replace(other, settings=None) and (
+            unknown or self.settings == other.settings
+        )
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Finished:
     Attributes:
         old_images: none, all or exemplars for each method.
         sizes: columns method, seed and `SIZES`; values that the run's budget.csv lacks are empty.
+        settings: settings on which the accuracies of each method depend; None for runs of earlier versions.
     """
 
     name: str
@@ -54,6 +67,12 @@ class Finished:
     accuracy: pd.DataFrame
     old_images: Mapping[str, str]
     sizes: pd.DataFrame
+    settings: Mapping[str, Mapping[str, str]] | None = None
+
+    @property
+    def class_order(self) -> str:
+        """As in accuracy.csv; empty for runs of earlier versions."""
+        return str(self.accuracy[ORDER_COLUMN].iloc[0]) if ORDER_COLUMN in self.accuracy else ""
 
 
 @dataclass(frozen=True)
@@ -64,12 +83,20 @@ class Group:
         title: the scenario, and whatever else distinguishes the definition from those of other groups.
         accuracy: as in accuracy.csv.
         old_images, sizes: as in `Finished`.
+        class_order: as in accuracy.csv; empty if no run has recorded it.
+        notes: sentences on what was left out or could not be checked.
     """
 
     title: str
     accuracy: pd.DataFrame
     old_images: Mapping[str, str]
     sizes: pd.DataFrame
+    class_order: str = ""
+    notes: Sequence[str] = ()
+
+    def uses_old_images(self, method: str) -> bool:
+        """Whether a method's trainings use stored images of old tasks; False if that is not known."""
+        return self.old_images.get(method, "none") != "none"
 
 
 def read_run(folder: Path) -> Finished:
@@ -80,15 +107,42 @@ def read_run(folder: Path) -> Finished:
     """
     accuracy = read_table(Path(table_path(folder, "accuracy")), COLUMNS, needs_rows=True)
     confusion = read_table(Path(table_path(folder, "confusion")), ["label", "class_name"], needs_rows=True)
+    settings = _settings(folder, accuracy["method"])
     tasks = accuracy.drop_duplicates("eval_task").sort_values("eval_task")
     classes = confusion.drop_duplicates("label").sort_values("label")
-    n_classes, n_test = (tuple(map(int, tasks[name])) for name in ("n_classes", "n_test"))
-    if ORDER_COLUMN in accuracy:
-        names = tuple(sorted(set(confusion["class_name"])))
-        definition = Definition(n_classes, names, (sum(n_test),), drawn=True)
-    else:
-        definition = Definition(n_classes, tuple(classes["class_name"]), n_test)
-    return Finished(folder.name, definition, accuracy, _old_images(folder), _sizes(folder))
+    drawn = order_is_drawn(accuracy)
+    n_test = tuple(map(int, tasks["n_test"]))
+    definition = Definition(
+        tasks=tuple(map(int, tasks["n_classes"])),
+        order=tuple(sorted(set(confusion["class_name"])) if drawn else classes["class_name"]),
+        n_test=(sum(n_test),) if drawn else n_test,
+        first=int(accuracy["after_task"].min()),
+        drawn=drawn,
+        settings=None if settings is None else _settings_of_data(next(iter(settings.values()))),
+    )
+    return Finished(folder.name, definition, accuracy, _old_images(folder), _sizes(folder), settings)
+
+
+def _settings(folder: Path, methods: Iterable[str]) -> dict[str, dict[str, str]] | None:
+    """Read the settings of each method from settings.csv; None if there is no such file."""
+    path = Path(table_path(folder, "settings"))
+    if not path.is_file():
+        return None
+    table = read_table(path, SETTINGS_COLUMNS, needs_rows=True).fillna("")
+    of = {
+        label: dict(zip(rows["setting"], rows["setting_value"], strict=True))
+        for label, rows in table.groupby("method")
+    }
+    return {method: of.get("", {}) | of.get(method, {}) for method in dict.fromkeys(methods)}
+
+
+def _settings_of_data(settings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Select the settings that are part of the definition and that the tables of accuracies do not show."""
+    return tuple(
+        (name, value)
+        for name, value in sorted(settings.items())
+        if name.startswith("data.") or name == "evaluation.split"
+    )
 
 
 def _old_images(folder: Path) -> dict[str, str]:
@@ -117,27 +171,44 @@ def groups_of(runs: Sequence[Finished], *, apart: bool = False) -> list[Group]:
         apart: make every run a group of its own instead.
 
     Raises:
-        GeniferError: two runs of a group have different results for the same method and seed.
+        GeniferError: two runs of a group have other settings, or results of unknown settings that differ, for
+            methods with the same label.
     """
-    definitions = list(dict.fromkeys(run.definition for run in runs))
-    if apart:
-        return [_group(f"{run.name}: {_title([run], definitions)}", [run]) for run in runs]
-    together = [[run for run in runs if run.definition == definition] for definition in definitions]
-    return [_group(_title(own, definitions), own) for own in together]
+    together: list[list[Finished]] = []
+    for run in runs:
+        agreeing = [
+            own for own in together if all(run.definition.agrees_with(other.definition) for other in own)
+        ]
+        if agreeing and not apart:
+            agreeing[0].append(run)
+        else:
+            together.append([run])
+    definitions = list(dict.fromkeys(_definition(own) for own in together))
+    return [_group(f"{own[0].name}: " if apart else "", own, definitions) for own in together]
 
 
-def _group(title: str, runs: Sequence[Finished]) -> Group:
+def _definition(runs: Sequence[Finished]) -> Definition:
+    """Return the definition of runs that agree, with the settings if one of them has recorded them."""
+    known = [run.definition for run in runs if run.definition.settings is not None]
+    return [*known, runs[0].definition][0]
+
+
+def _group(prefix: str, runs: Sequence[Finished], definitions: Sequence[Definition]) -> Group:
+    _check_settings(runs)
+    accuracy, notes = _together(runs)
     return Group(
-        title,
-        _together(runs),
+        prefix + _title(runs, definitions),
+        accuracy,
         {method: kind for run in runs for method, kind in run.old_images.items()},
         pd.concat([run.sizes for run in runs]).groupby(["method", "seed"], as_index=False).first(),
+        ", ".join(dict.fromkeys(run.class_order for run in runs if run.class_order)),
+        notes,
     )
 
 
 def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
     """Return the scenario, and whatever distinguishes the definition of these runs from the others'."""
-    definition = runs[0].definition
+    definition = _definition(runs)
     same_scenario = [other for other in others if other.scenario == definition.scenario]
     alike = [other for other in same_scenario if other.drawn == definition.drawn]
     title = f"{definition.scenario} classes"
@@ -148,26 +219,78 @@ def _title(runs: Sequence[Finished], others: Sequence[Definition]) -> str:
         title += ", one class order"
     if len({other.order for other in alike}) > 1:
         title += f", classes of {runs[0].name}"
+    if len({other.first for other in alike}) > 1:
+        title += f", from task {definition.first} on"
     if len({other.n_test for other in alike if other.order == definition.order}) > 1:
         title += f", {sum(definition.n_test):,} test images"
+    own = dict(definition.settings or ())
+    for name, value in own.items():
+        if len({dict(other.settings or own).get(name) for other in alike}) > 1:
+            title += f", {name} {value}"
     return title
 
 
-def _together(runs: Sequence[Finished]) -> pd.DataFrame:
-    """Join the rows of several runs and drop duplicates, because runs may share trainings."""
-    keys = ["method", "seed", "after_task", "eval_task"]
-    rows = pd.concat([run.accuracy.assign(run=run.name) for run in runs], ignore_index=True)
-    rows = rows.drop_duplicates([*keys, "n_correct"])
-    twice = rows[rows.duplicated(keys, keep=False)]
-    if not twice.empty:
-        method, seed = twice.iloc[0]["method"], twice.iloc[0]["seed"]
-        names = ", ".join(dict.fromkeys(twice["run"]))
-        raise GeniferError(
-            f"compare: {names} all have results of '{method}' with seed {seed}, and they differ, so their "
-            f"settings do. Compare the runs side by side with --apart, or give '{method}' a label of its own "
-            f"in one run file, such as methods: {{my-{method}: {{method: {method}}}}}"
+def _check_settings(runs: Sequence[Finished]) -> None:
+    """Check that methods with the same label have the same settings in all runs that recorded them."""
+    first: dict[str, Finished] = {}
+    for run in runs:
+        for method, settings in (run.settings or {}).items():
+            other = first.setdefault(method, run)
+            theirs = (other.settings or {})[method]
+            differing = [
+                name
+                for name in dict.fromkeys([*theirs, *settings])
+                if theirs.get(name) != settings.get(name) and name not in OF_THE_RUN
+            ]
+            if differing:
+                name = differing[0]
+                more = f", and {len(differing) - 1} more settings differ" if len(differing) > 1 else ""
+                raise GeniferError(
+                    f"compare: '{method}' has other settings in {run.name} than in {other.name}: {name} is "
+                    f"{settings.get(name, 'not used')} instead of {theirs.get(name, 'not used')}{more}. "
+                    f"{_instead(method)}"
+                )
+
+
+OF_THE_RUN = ("scenario.class_order", "scenario.tasks")
+"""Settings that tables of accuracies show in another way: the order by the names of the classes."""
+
+
+def _instead(method: str) -> str:
+    return (
+        f"Compare the runs side by side with --apart, or give '{method}' a label of its own "
+        f"in one run file, such as methods: {{my-{method}: {{method: {method}}}}}"
+    )
+
+
+def _together(runs: Sequence[Finished]) -> tuple[pd.DataFrame, list[str]]:
+    """Join the accuracies of several runs; each method and seed counts once, as in the first run that has it.
+
+    Returns:
+        The rows, and a sentence for each method whose results were left out.
+
+    Raises:
+        GeniferError: results differ, and it is not known whether settings do.
+    """
+    keys, of = ["method", "seed", "after_task", "eval_task"], ["method", "seed"]
+    rows = pd.concat([run.accuracy.assign(run=run.name, source=place) for place, run in enumerate(runs)])
+    rows["first"] = rows.groupby(of)["source"].transform("min")
+    unequal = rows[rows.groupby(keys)["n_correct"].transform("nunique") > 1]
+    notes = []
+    for method, own in unequal.groupby("method", sort=False):
+        used, *others = dict.fromkeys(own["run"])
+        if any(run.settings is None for run in runs if run.name in (used, *others)):
+            raise GeniferError(
+                f"compare: {', '.join((used, *others))} all have results of '{method}' with seed "
+                f"{own['seed'].iloc[0]}, and they differ; a run of an earlier version has no settings.csv "
+                f"to tell whether the settings do. {_instead(str(method))}"
+            )
+        notes.append(
+            f"{method}: results of the same seeds in {', '.join(others)} differ, with the same settings, as "
+            f"they may between machines and versions; those of {used} are used."
         )
-    return rows.drop(columns="run")
+    kept = rows[rows["source"] == rows["first"]].drop_duplicates(keys)
+    return kept.drop(columns=["run", "source", "first"]).reset_index(drop=True), notes
 
 
 def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
@@ -177,9 +300,9 @@ def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
         reference: label of the method that the others are compared with.
 
     Returns:
-        Columns scenario, those of `summarize`, means of `SIZES` over the seeds, n_pairs, and the mean
-        difference in average incremental accuracy with its confidence interval by Student's t: difference,
-        difference_low, difference_high.
+        Columns scenario, class_order, those of `summarize` and old_images, means of `SIZES` over the seeds,
+        n_pairs, and the mean difference in average incremental accuracy with its confidence interval by
+        Student's t: difference, difference_low, difference_high.
 
     Raises:
         GeniferError: no run has the reference.
@@ -198,6 +321,8 @@ def compare(groups: Sequence[Group], reference: str) -> pd.DataFrame:
         )
         differences = [_difference(per_seed, str(method), reference) for method in table["method"]]
         table.insert(0, "scenario", group.title)
+        table.insert(1, ORDER_COLUMN, group.class_order)
+        table.insert(4, "old_images", [group.old_images.get(str(method), "") for method in table["method"]])
         tables.append(pd.concat([table, sizes.reset_index(drop=True), pd.DataFrame(differences)], axis=1))
     return pd.concat(tables, ignore_index=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from genifer.config import SEED
 from genifer.errors import GeniferError
 from genifer.evaluation import (
     COLUMNS,
@@ -18,6 +19,7 @@ from genifer.evaluation import (
     ORDER_COLUMN,
     REPLAY_COLUMNS,
     RUN_COLUMN,
+    SETTINGS_COLUMNS,
     TRAINING_COLUMNS,
 )
 from genifer.layout import METRICS as METRICS_FILE
@@ -35,6 +37,8 @@ TEXT_COLUMNS = (
     "job",
     "group",
     "scalar",
+    "setting",
+    "setting_value",
     "ended",
     "device",
     "machine",
@@ -132,18 +136,21 @@ def tabulate(
     results: Path,
     seeds: Sequence[int],
     variants: Mapping[str, Mapping[str, Any]],
-    class_order: str | None = None,
+    settings: Mapping[str, Mapping[str, str]],
+    class_order: str,
 ) -> None:
-    """Collect evaluations into accuracy.csv, summary.csv, confusion.csv and metrics/<label>.json.
+    """Collect evaluations into the tables of accuracies, and metrics/<label>.json.
 
-    The JSON files repeat the metrics of each label for DVC, which cannot read metrics from CSV files.
+    The tables are accuracy, summary, metrics_per_seed, confusion and settings.csv. The JSON files repeat the
+    metrics of each label for DVC, which cannot read metrics from CSV files.
 
     Args:
         results: the run's folder.
         variants: for each label ``old_images`` (none, all or exemplars) and ``places``, the folders of its
             evaluations relative to a seed's.
-        class_order: ``seed`` if the class order is drawn from the seed. It becomes a column of accuracy.csv,
-            so that such accuracies are not averaged with those of a fixed order.
+        settings: the settings on which the accuracies of each label depend; under an empty label those that
+            are the same for all.
+        class_order: see `ORDER_COLUMN`.
     """
     places = {label: variant["places"] for label, variant in variants.items()}
     accuracy = collect(results, seeds, places, "accuracy.csv", COLUMNS)
@@ -151,11 +158,14 @@ def tabulate(
     old_images = {label: variant["old_images"] for label, variant in variants.items()}
     summary = summarize(accuracy, old_images)
     summary.insert(2, "old_images", [old_images[label] for label in summary["method"]])
-    if class_order is not None:
-        accuracy[ORDER_COLUMN] = class_order
-    write_table_of_run(accuracy, results, "accuracy", "%.6f")
-    write_table_of_run(summary, results, "summary", "%.6f")
+    order = {ORDER_COLUMN: class_order}
+    write_table_of_run(accuracy.assign(**order), results, "accuracy", "%.6f")
+    write_table_of_run(summary.assign(**order), results, "summary", "%.6f")
+    per_seed = metrics_per_seed(accuracy, old_images)
+    write_table_of_run(per_seed.assign(**order), results, "metrics_per_seed", "%.6f")
     write_table_of_run(confusion, results, "confusion", "%.6f")
+    rows = [[label, name, value] for label, own in settings.items() for name, value in own.items()]
+    write_table_of_run(pd.DataFrame(rows, columns=SETTINGS_COLUMNS), results, "settings", "%.6f")
     for label in variants:
         metrics = metrics_of_method(accuracy, summary, label)
         with atomic_write(results / "metrics" / f"{label}.json") as temporary:
@@ -333,6 +343,11 @@ def intransigence(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.D
     return table[["method", *keys, "intransigence"]]
 
 
+def order_is_drawn(accuracy: pd.DataFrame) -> bool:
+    """Whether each seed of accuracy.csv has a class order of its own, because it is drawn from the seed."""
+    return ORDER_COLUMN in accuracy and bool((accuracy[ORDER_COLUMN] == SEED).any())
+
+
 def has_one_order(table: pd.DataFrame) -> bool:
     """Whether all seeds of a table with ``label`` and ``class_name`` learn the classes in the same order."""
     return bool(table.drop_duplicates(["label", "class_name"])["label"].is_unique)
@@ -388,22 +403,26 @@ def forgetting_of_classes(confusion: pd.DataFrame) -> pd.DataFrame:
     return means.sort_values("forgetting", ascending=False, kind="stable", ignore_index=True)
 
 
-def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
-    """Compute mean and sample standard deviation over the seeds of each metric, one row per method.
+def metrics_per_seed(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
+    """Compute the metrics of each method and seed.
 
-    Undefined values are empty: the deviation of a single seed, an average over later tasks if there is only
-    one task, and intransigence without a joint bound.
+    Undefined values are empty: an average over later tasks if there is only one task, and intransigence
+    without a joint bound.
 
     Args:
         old_images: none, all or exemplars for each method.
+
+    Returns:
+        Columns method, seed and `METRICS`.
     """
     steps = incremental_accuracy(accuracy)
     keys = ["method", "seed"]
-    over_later = average_incremental_accuracy(accuracy).set_index(keys)["accuracy"]
     last = steps[steps["after_task"] == steps["after_task"].max()]
-    per_seed = pd.DataFrame(
+    table = pd.DataFrame(
         {
-            "average_incremental_accuracy": over_later,
+            "average_incremental_accuracy": average_incremental_accuracy(accuracy).set_index(keys)[
+                "accuracy"
+            ],
             "average_incremental_accuracy_with_first_task": steps.groupby(keys, sort=False)[
                 "accuracy"
             ].mean(),
@@ -411,11 +430,22 @@ def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataF
             "forgetting": _mean_over_tasks(forgetting(accuracy)),
             "backward_transfer": _mean_over_tasks(backward_transfer(accuracy)),
             "intransigence": _mean_over_tasks(intransigence(accuracy, old_images)),
-        }
+        },
+        index=pd.MultiIndex.from_frame(accuracy[keys].drop_duplicates()),
     )
+    return table.reset_index()[[*keys, *METRICS]]
+
+
+def summarize(accuracy: pd.DataFrame, old_images: Mapping[str, str]) -> pd.DataFrame:
+    """Compute mean and sample standard deviation over the seeds of each metric, one row per method.
+
+    Undefined values are empty, see `metrics_per_seed`; so is the deviation of a single seed.
+
+    Args:
+        old_images: none, all or exemplars for each method.
+    """
     rows = []
-    for method in dict.fromkeys(accuracy["method"]):
-        values = per_seed.loc[method]
+    for method, values in metrics_per_seed(accuracy, old_images).groupby("method", sort=False):
         row: dict[str, object] = {"method": method, "n_seeds": len(values)}
         for name in METRICS:
             row[f"{name}_mean"] = values[name].mean()

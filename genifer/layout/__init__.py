@@ -21,8 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from genifer.config import SEED, RunSettings, Variant, plain
-from genifer.layout.jobs import Jobs, PlannedJob
+from genifer.config import RunSettings, Variant, plain
+from genifer.layout.jobs import Jobs, PlannedJob, applies
 from genifer.layout.names import (
     BENCHMARK,
     CAPTIONS,
@@ -44,7 +44,7 @@ from genifer.layout.names import (
 )
 from genifer.published import fitting
 from genifer.run_file import flat_settings
-from genifer.versions import GAN_JOBS, VERSIONS, job_settings
+from genifer.versions import GAN_JOBS, NOT_OF_RESULTS, SHARED_BY_METHODS, VERSIONS, job_settings
 
 __all__ = [
     "BENCHMARK",
@@ -263,7 +263,7 @@ class Layout(Jobs):
             }
             for variant in self.variants
         }
-        drawn = {"class_order": SEED} if self.settings.scenario.order_is_drawn else {}
+        order = self.settings.scenario.class_order
         first_seed = [job for job in self._jobs.values() if job.seed == seeds[0]]
         costs = [job.place for job in first_seed if job.trains or job.name.startswith("evaluate")]
         drawn_order = self.settings.scenario.order_is_drawn
@@ -272,12 +272,38 @@ class Layout(Jobs):
             for seed in seeds
         }
         return {
-            "tabulate": {"seeds": seeds, "variants": accuracy} | drawn,
+            "tabulate": {
+                "seeds": seeds,
+                "variants": accuracy,
+                "settings": self._settings_of_accuracies(),
+                "class_order": "given" if isinstance(order, list) else str(order),
+            },
             "tabulate_replay": {"seeds": seeds, "variants": replay},
             "tabulate_training": {"seeds": seeds, "variants": training},
             "tabulate_costs": {"seeds": seeds, "data": data, "places": costs, "variants": budget},
             "write_tables": {"tables": [page.name for page in self.pages]},
         }
+
+    def _settings_of_accuracies(self) -> dict[str, dict[str, str]]:
+        """Settings on which the accuracies of each label depend; under an empty label those of all."""
+        by_label = {}
+        for variant in self.variants:
+            chain = self._chains[self.settings.seeds[0], variant.label]
+            names = {*SHARED_BY_METHODS, *chain.classifiers[self.tasks[-1]].depends}
+            by_label[variant.label] = {
+                name: value
+                for name, value in flat_settings(plain(variant.settings)).items()
+                if applies(name, names) and not applies(name, NOT_OF_RESULTS)
+            }
+        first, *others = by_label.values()
+        common = {
+            name: value for name, value in first.items() if all(other.get(name) == value for other in others)
+        }
+        own = {
+            label: {name: value for name, value in settings.items() if name not in common}
+            for label, settings in by_label.items()
+        }
+        return {"": common} | own
 
     def _kept(self, variant: Variant) -> dict[str, Any]:
         """Files that a variant classifies with after the last task, and files that it keeps before it."""
@@ -340,7 +366,10 @@ class Layout(Jobs):
                 "tabulate",
                 "accuracy",
                 [path for job in self.evaluations for path in job.outputs.values()],
-                [*map(self.table, ("accuracy", "summary", "confusion")), *self.metrics],
+                [
+                    *map(self.table, ("accuracy", "summary", "metrics_per_seed", "confusion", "settings")),
+                    *self.metrics,
+                ],
             ),
             Table(
                 "tabulate_replay",

@@ -390,9 +390,7 @@ def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]
         return ""
     here, there = (flat_settings(plain(settings)) for settings in (variant, run))
     changed = {
-        name: value
-        for name, value in sorted(here.items())
-        if value != there[name] and any(name == key or name.startswith(f"{key}.") for key in depends)
+        name: value for name, value in sorted(here.items()) if value != there[name] and applies(name, depends)
     }
     if not changed:
         return ""
@@ -400,6 +398,11 @@ def own_settings(run: RunSettings, variant: RunSettings, depends: frozenset[str]
     if len(text) > GROUP_LENGTH or not SAFE.fullmatch(text):
         text = "+" + hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
     return text
+
+
+def applies(setting: str, names: Iterable[str]) -> bool:
+    """Return whether a setting is among these settings and blocks."""
+    return any(setting == name or setting.startswith(f"{name}.") for name in names)
 
 
 def _next_part(path: str, folder: str) -> str:

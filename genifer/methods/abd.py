@@ -34,6 +34,7 @@ class Abd(InvertedReplay):
     minimises the cross-entropy among the new classes on new images, the distance of features on both kinds
     of images, weighted by the old head, and the cross-entropy of the head on both, with features detached
     (section 5). Omitted: the class weights of the last term; batches hold as many inverted as new images.
+    `InvertedReplay` says how the inversion differs from the authors' code.
     """
 
     name = "abd"

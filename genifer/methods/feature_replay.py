@@ -1,4 +1,4 @@
-"""Generative feature replay (Liu et al., 2020): the generator produces pooled features, not images."""
+"""Feature replay (Xiang et al., 2019; Liu et al., 2020): the generator produces pooled features."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class FeatureReplay(GenerativeReplay):
     """Generative feature replay: the GAN generates pooled features; those of new images are distilled.
 
     Section 3 of Liu et al. (2020): the head's cross-entropy on features of new images and on replayed
-    features, plus the distance between the extractor's and the teacher's features on new images. Replaced:
-    their Wasserstein GAN of fully connected layers, by Genifer's GAN in direct mode at the pooled features.
+    features, plus the distance between the extractor's and the teacher's features on new images. Xiang et al.
+    (2019) proposed the replay of generated features before. Replaced: the Wasserstein GAN of fully connected
+    layers of Liu et al., by Genifer's GAN in direct mode at the pooled features.
     """
 
     name = "feature_replay"

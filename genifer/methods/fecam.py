@@ -34,7 +34,8 @@ class Fecam(FrozenExtractor):
     """Frozen extractor: nearest class mean by Mahalanobis distance, with one covariance per class.
 
     FeCAM of Goswami et al. (2023, section 3): features are raised to a power; covariances are shrunk and
-    normalised to correlations. The memory holds one mean per class, and one matrix per class or for all.
+    normalised to correlations. Omitted: the authors' code scales the transformed features and means to unit
+    length before it compares them. The memory holds one mean per class, and one matrix per class or for all.
     """
 
     name = "fecam"

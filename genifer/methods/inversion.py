@@ -47,7 +47,9 @@ class InvertedReplay(Method):
 
     Smith et al. (2021): at the start of a task, a generator learns to generate images that the teacher
     classifies confidently (section 3, with the losses of section 4 for confidence, diversity, batch
-    statistics and smoothness).
+    statistics and smoothness). In the authors' code the KL divergence between the batch and the running
+    statistics has the other direction, and the entropy of the classes is divided by the logarithm of their
+    number.
     """
 
     uses_teacher = True
@@ -107,24 +109,36 @@ class InvertedReplay(Method):
 
 LATENT_DIM = 1_000
 
+LARGEST_START = 16
+"""Largest size of the inverting generator's first maps. Its first layer grows with the square of it."""
+
 
 def inverting_generator(channels: int, size: int, width: int) -> nn.Module:
     """Return a small convolutional generator that maps latents (n, 1000) to images.
 
-    Its images (n, channels, size, size) have mean 0 and variance 1 per channel. The last hidden layer has
-    ``width`` channels, the others have twice as many.
+    Its images (n, channels, size, size) have mean 0 and variance 1 per channel. Its first maps have a quarter
+    of the images' size, or for images above 64 pixels an eighth, a sixteenth, ...: at most 16. The last
+    hidden layer has ``width`` channels, the others have twice as many.
     """
     from torch import nn
 
-    start, wide = -(-size // 4), 2 * width
-    return nn.Sequential(
+    start, wide, doublings = -(-size // 4), 2 * width, 1
+    while start > LARGEST_START:
+        start, doublings = -(-start // 2), doublings + 1
+    # In the order of the layers, because each draws its weights when it is created.
+    layers: list[nn.Module] = [
         nn.Linear(LATENT_DIM, wide * start**2),
         nn.Unflatten(1, (wide, start, start)),
         nn.BatchNorm2d(wide),
-        nn.Upsample(scale_factor=2),
-        nn.Conv2d(wide, wide, 3, padding=1),
-        nn.BatchNorm2d(wide),
-        nn.LeakyReLU(0.2),
+    ]
+    for _ in range(doublings):
+        layers += [
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.BatchNorm2d(wide),
+            nn.LeakyReLU(0.2),
+        ]
+    layers += [
         nn.Upsample(size=(size, size)),
         nn.Conv2d(wide, width, 3, padding=1),
         nn.BatchNorm2d(width),
@@ -132,7 +146,8 @@ def inverting_generator(channels: int, size: int, width: int) -> nn.Module:
         nn.Conv2d(width, channels, 3, padding=1),
         nn.Tanh(),
         nn.BatchNorm2d(channels, affine=False),
-    )
+    ]
+    return nn.Sequential(*layers)
 
 
 def inversion_loss(images: Tensor, logits: Tensor, statistics: Tensor, settings: InversionSettings) -> Tensor:

@@ -27,7 +27,9 @@ class Pass(Method):
     PASS of Zhu et al. (2021, section 3): the noise has the standard deviation of the first task's features
     around their class means; new classes are learned in four rotations, and with
     ``pretrain_classifier.rotations`` so are those of the first task. Omitted: rotated prototypes of old
-    classes. The memory holds one vector per class, and one number.
+    classes, and the temperature by which the authors' code divides the logits. That code distils the features
+    of all four rotations with one norm over the batch; this one averages the norms of the upright images. The
+    memory holds one vector per class, and one number.
     """
 
     name = "pass"

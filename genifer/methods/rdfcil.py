@@ -56,7 +56,7 @@ class Rdfcil(InvertedReplay):
     new images (Park et al., 2019, equation 7). The features of teacher and classifier first pass a linear map
     each, which is trained too, and dropped after the task. In the second phase only the head learns, from all
     classes with equal weights. Omitted: a separate optimizer and learning rate for the second phase; the
-    schedule continues.
+    schedule continues. `InvertedReplay` says how the inversion differs from the code of Smith et al. (2021).
     """
 
     name = "rdfcil"

@@ -13,10 +13,28 @@ from genifer.config import PlotSettings
 from genifer.evaluation.comparison import Group
 from genifer.evaluation.tables import average_incremental_accuracy
 from genifer.report.plots import wrapped
-from genifer.report.style import method_colors, set_style
+from genifer.report.style import COLUMN, method_colors, set_style
 
-WIDTH, ROW_HEIGHT = 5.0, 0.25
-"""Inches: width of the figure, and height of one method."""
+ROW_HEIGHT = 0.18
+"""Inches for one method."""
+
+
+def label_of(method: str, seeds: Sequence[int], *, uses_old_images: bool) -> str:
+    """Return a method's label in a figure: its name and number of seeds, and a mark if it breaks the rule.
+
+    Args:
+        seeds: different numbers of seeds in the figure's panels, in increasing order.
+    """
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"{method}{'*' if uses_old_images else ''} ({count})"
+
+
+def old_images_note(groups: Sequence[Group]) -> str:
+    """Explain the mark of methods that use stored images; empty if there are none."""
+    marked = any(
+        group.uses_old_images(str(method)) for group in groups for method in group.accuracy["method"].unique()
+    )
+    return "* uses stored images of old tasks" if marked else ""
 
 
 def averages_figure(groups: Sequence[Group]) -> Figure:
@@ -33,7 +51,7 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
     figure, panels = plt.subplots(
         len(groups),
         1,
-        figsize=(WIDTH, ROW_HEIGHT * sum(rows) + 0.8 * len(groups)),
+        figsize=(COLUMN, ROW_HEIGHT * sum(rows) + 0.8 * len(groups)),
         height_ratios=rows,
         sharex=True,
         squeeze=False,
@@ -48,9 +66,14 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
             values = per_seed[per_seed["method"] == method]["accuracy"]
             axes.plot(values, [row] * len(values), "o", color=colors[method], alpha=0.6, markersize=5)
             axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colors[method], linewidth=2)
-        axes.set_yticks(range(len(methods)), [f"{method} ({seeds[method]})" for method in methods])
-        axes.set(ylim=(len(methods) - 0.5, -0.5))
-        axes.set_title(wrapped(group.title, WIDTH))
+        labels = [
+            label_of(method, [seeds[method]], uses_old_images=group.uses_old_images(method))
+            for method in methods
+        ]
+        axes.set_yticks(range(len(methods)), labels)
+        axes.set(ylim=(max(len(methods), 1) - 0.5, -0.5))
+        axes.set_title(wrapped(group.title, COLUMN))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    panels[-1, 0].set_xlabel("average incremental accuracy, without the first task (%)")
+    panels[-1, 0].set_xlabel("average incremental accuracy (%)")
+    figure.supxlabel(old_images_note(groups), fontsize="small", ha="right", x=0.99)
     return figure

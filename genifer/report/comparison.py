@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from genifer.config import PlotSettings
-from genifer.evaluation import METRIC_NAMES
+from genifer.evaluation import METRIC_NAMES, ORDER_COLUMN
 from genifer.evaluation.comparison import Group, compare, groups_of, read_run
 from genifer.evaluation.tables import with_deviation, write_table
-from genifer.report.averages import averages_figure
+from genifer.report.averages import averages_figure, label_of, old_images_note
 from genifer.report.plots import legend_below, wrapped
 from genifer.report.plots.accuracy import draw_accuracy, top_of
 from genifer.report.style import COLUMN, PAGE, method_colors, method_markers, save, set_style
@@ -48,11 +48,12 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apar
     table = compare(groups, reference)
     output.mkdir(parents=True, exist_ok=True)
     write_table(table, output / "comparison.csv", "%.6f")
-    markdown, latex = _markdown(table, reference), _latex(table, reference)
+    notes = [note for group in groups for note in group.notes]
+    markdown, latex = _markdown(table, reference, notes), _latex(table, reference, notes)
     for suffix, text in (("md", markdown), ("tex", latex)):
         with atomic_write(output / f"comparison.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for name, figure in (("comparison", _figure(groups)), ("averages", averages_figure(groups))):
+    for name, figure in (("comparison", comparison_figure(groups)), ("averages", averages_figure(groups))):
         save(figure, output / name, PAPER, FORMATS)
     return markdown
 
@@ -67,11 +68,13 @@ def comparison_rows(table: pd.DataFrame, reference: str) -> list[list[str]]:
     Returns:
         The header, and one row per method.
     """
-    rows = [["method", "seeds", *METRIC_NAMES.values(), *SIZE_NAMES.values(), f"difference from {reference}"]]
+    difference = f"difference from {reference}"
+    rows = [["method", "seeds", "old images", *METRIC_NAMES.values(), *SIZE_NAMES.values(), difference]]
     for row in table.to_dict("records"):
         metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in METRIC_NAMES]
         sizes = ["" if pd.isna(row[name]) else f"{row[name]:.1f}" for name in SIZE_NAMES]
-        rows.append([str(row["method"]), str(row["n_seeds"]), *metrics, *sizes, _difference(row)])
+        old_images = "" if pd.isna(row["old_images"]) else str(row["old_images"])
+        rows.append([str(row["method"]), str(row["n_seeds"]), old_images, *metrics, *sizes, _difference(row)])
     return rows
 
 
@@ -84,16 +87,16 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return f"{text} ({100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f})"
 
 
-def _markdown(table: pd.DataFrame, reference: str) -> str:
+def _markdown(table: pd.DataFrame, reference: str, notes: Sequence[str]) -> str:
     parts = []
     for scenario, of_scenario in table.groupby("scenario", sort=False):
         header, *body = comparison_rows(of_scenario, reference)
         lines = [header, ["---"] * len(header), *body]
         parts.append(f"{scenario}:\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
-    return "\n".join(parts) + f"\n{_note(table)}\n"
+    return "\n".join(parts) + f"\n{_note(table, notes)}\n"
 
 
-def _note(table: pd.DataFrame) -> str:
+def _note(table: pd.DataFrame, notes: Sequence[str]) -> str:
     note = "Accuracies in %, mean +- standard deviation over seeds."
     if table[list(SIZE_NAMES)].notna().any(axis=None):
         note += " Minutes of all trainings and MB kept between tasks, per seed."
@@ -101,10 +104,13 @@ def _note(table: pd.DataFrame) -> str:
         note += (
             " Differences in average incremental accuracy, paired by seed, with 95 % confidence intervals."
         )
-    return note
+    orders = list(dict.fromkeys(table[ORDER_COLUMN].replace("", pd.NA).dropna()))
+    if orders:
+        note += f" Class order: {', '.join(orders)}."
+    return " ".join([note, *notes])
 
 
-def _latex(table: pd.DataFrame, reference: str) -> str:
+def _latex(table: pd.DataFrame, reference: str, notes: Sequence[str]) -> str:
     def text(cell: str) -> str:
         escaped = cell.replace("\\", r"\textbackslash ")
         for character in "&%$#_{}":
@@ -113,7 +119,7 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
 
     lines = [
         r"% needs \usepackage{booktabs}",
-        r"\begin{tabular}{l" + "r" * (2 + len(METRIC_NAMES) + len(SIZE_NAMES)) + "}",
+        r"\begin{tabular}{lrl" + "r" * (1 + len(METRIC_NAMES) + len(SIZE_NAMES)) + "}",
     ]
     lines.append(r"\toprule")
     for index, (scenario, of_scenario) in enumerate(table.groupby("scenario", sort=False)):
@@ -122,10 +128,18 @@ def _latex(table: pd.DataFrame, reference: str) -> str:
             lines += [" & ".join(map(text, header)) + r" \\"]
         lines += [r"\midrule", rf"\multicolumn{{{len(header)}}}{{l}}{{{text(str(scenario))}}} \\"]
         lines += [" & ".join(map(text, row)) + r" \\" for row in body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {_note(table)}"]) + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {_note(table, notes)}"]) + "\n"
 
 
-def _figure(groups: Sequence[Group]) -> Figure:
+def _entry(method: str, groups: Sequence[Group]) -> str:
+    """Return a method's entry in the legend, with the number of seeds, or their range over the panels."""
+    rows = [group.accuracy[group.accuracy["method"] == method] for group in groups]
+    counts = sorted({own["seed"].nunique() for own in rows if not own.empty})
+    uses_old = any(group.uses_old_images(method) for group in groups)
+    return label_of(method, counts, uses_old_images=uses_old)
+
+
+def comparison_figure(groups: Sequence[Group]) -> Figure:
     """Draw accuracy as classes are learned, one panel per group; the legend gives the numbers of seeds."""
     set_style(PAPER)
     plt.rcParams["svg.fonttype"] = "path"  # keep text as paths, because viewers may lack the fonts
@@ -149,10 +163,10 @@ def _figure(groups: Sequence[Group]) -> Figure:
     for axes in grid.flat[len(groups) :]:
         axes.set_axis_off()
     grid[0, 0].set_ylabel("accuracy (%)")
-    seeds = accuracy.groupby("method")["seed"].nunique()
     handles = [
-        Line2D([], [], color=color, marker=markers[method], label=f"{method} ({seeds[method]})")
+        Line2D([], [], color=color, marker=markers[method], label=_entry(method, groups))
         for method, color in colors.items()
     ]
     legend_below(figure, handles)
+    figure.legends[0].set_title(old_images_note(groups))
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from genifer.evaluation import ORDER_COLUMN
+from genifer.evaluation.tables import order_is_drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def order_note(accuracy: pd.DataFrame) -> str:
     Args:
         accuracy: as in accuracy.csv.
     """
-    if ORDER_COLUMN not in accuracy:
+    if not order_is_drawn(accuracy):
         return ""
     seeds = listed([str(seed) for seed in dict.fromkeys(accuracy["seed"])])
     return f"The class order is drawn from the seed ({seeds}), so deviations over seeds include its effect."

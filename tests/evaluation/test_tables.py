@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.made_up_run import made_up_run
@@ -15,6 +16,7 @@ from genifer.evaluation import (
     CONFUSION_COLUMNS,
     METRICS,
     REPLAY_COLUMNS,
+    SETTINGS_COLUMNS,
     SUMMARY_COLUMNS,
     TRAINING_COLUMNS,
 )
@@ -136,9 +138,10 @@ def test_a_shared_evaluation_appears_under_each_label(tmp_path: Path) -> None:
         label: {"old_images": kind, "places": ["shared/task_0/evaluate", f"{label}/task_1/evaluate"]}
         for label, kind in (("none", "all"), ("finetune", "none"))
     }
-    tabulate(tmp_path, [10, 9], variants)
+    settings = {"": {"gan.batch_size": "64"}, "none": {"lwf.steps": "3"}, "finetune": {}}
+    tabulate(tmp_path, [10, 9], variants, settings, "1993")
     table = read_table(tmp_path / "accuracy.csv", COLUMNS)
-    assert list(table.columns) == ["run", *COLUMNS]
+    assert list(table.columns) == ["run", *COLUMNS, "class_order"]
     assert set(table["run"]) == {tmp_path.name}
     columns = [table[name] for name in ("method", "seed", "after_task", "eval_task", "n_correct")]
     assert list(zip(*columns, strict=True)) == [
@@ -152,8 +155,20 @@ def test_a_shared_evaluation_appears_under_each_label(tmp_path: Path) -> None:
     assert set(confusion["class_name"]) == {"007"}
     assert set(confusion["predicted_name"]) == {"08"}
     summary = read_table(tmp_path / "summary.csv", SUMMARY_COLUMNS)
-    assert list(summary.columns) == ["run", *SUMMARY_COLUMNS]
+    assert list(summary.columns) == ["run", *SUMMARY_COLUMNS, "class_order"]
+    assert set(summary["class_order"]) == {"1993"}
+    stated = read_table(tmp_path / "settings.csv", SETTINGS_COLUMNS).fillna("")
+    assert stated[SETTINGS_COLUMNS].to_numpy().tolist() == [
+        ["", "gan.batch_size", "64"],
+        ["none", "lwf.steps", "3"],
+    ]
     assert summary["method"].tolist() == ["none", "finetune"]
+    per_seed = read_table(tmp_path / "metrics_per_seed.csv", ["method", "seed", *METRICS])
+    assert per_seed[["method", "seed"]].to_numpy().tolist() == [
+        [label, seed] for label in ("none", "finetune") for seed in (9, 10)
+    ]
+    means = per_seed.groupby("method", sort=False)[list(METRICS)].mean().to_numpy()
+    np.testing.assert_allclose(means, summary[[f"{name}_mean" for name in METRICS]].to_numpy(), atol=1e-6)
     assert summary["old_images"].tolist() == ["all", "none"]
     metrics = json.loads((tmp_path / "metrics" / "finetune.json").read_text())
     assert metrics == {
@@ -344,8 +359,10 @@ def test_classes_are_known_by_name_where_each_seed_has_an_order() -> None:
     assert with_common_labels(of_one) is of_one
 
 
-def test_accuracies_say_that_the_order_is_drawn(tmp_path: Path) -> None:
-    made_up_run(tmp_path, run="drawn", scenario={"tasks": [2, 1], "class_order": "seed"}, methods=["lwf"])
-    made_up_run(tmp_path, run="one", scenario={"tasks": [2, 1]}, methods=["lwf"])
-    assert set(pd.read_csv(tmp_path / "drawn" / "accuracy.csv")["class_order"]) == {"seed"}
-    assert list(pd.read_csv(tmp_path / "one" / "accuracy.csv").columns) == ["run", *COLUMNS]
+def test_tables_name_the_class_order(tmp_path: Path) -> None:
+    orders = {"drawn": "seed", "7": 7, "sorted": "sorted", "given": [2, 0, 1]}
+    for run, order in orders.items():
+        made_up_run(tmp_path, run=run, scenario={"tasks": [2, 1], "class_order": order}, methods=["lwf"])
+        for name in ("accuracy", "summary"):
+            expected = "seed" if run == "drawn" else run
+            assert set(pd.read_csv(tmp_path / run / f"{name}.csv", dtype=str)["class_order"]) == {expected}

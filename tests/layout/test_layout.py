@@ -184,7 +184,23 @@ def test_an_order_per_seed_has_data_per_seed() -> None:
     one = layout(seeds=[3, 5])
     assert {str(Path(path).parent) for path in one.prepared} == {"results/quickstart/data"}
     assert one.prepared_for("{seed}") == one.prepared
-    assert "class_order" not in one.table_settings["tabulate"]
+    assert [run.table_settings["tabulate"]["class_order"] for run in (drawn, one)] == ["seed", "1993"]
+
+
+def test_the_settings_of_accuracies() -> None:
+    """What all methods depend on is stated once; where and how a run computes is left out."""
+    changes = {"data": {"dataset": "image_folder", "archive": "a.zip"}, "runtime": {"precision": "fp32"}}
+    planned = layout(
+        methods={"lwf": {}, "wide": {"method": "lwf", "classifier": {"width": 32}}, "joint": {}}, **changes
+    )
+    settings = planned.table_settings["tabulate"]["settings"]
+    assert settings[""]["data.dataset"] == "image_folder"
+    assert settings["wide"]["classifier.width"] == "32"
+    assert settings["lwf"]["classifier.width"] != "32"
+    assert settings["lwf"]["lwf.distillation_weight"] == settings["wide"]["lwf.distillation_weight"]
+    assert not any(name.startswith("lwf.") for name in {**settings[""], **settings["joint"]})
+    stated = {name for own in settings.values() for name in own}
+    assert not any(name.startswith(("data.archive", "runtime.", "plots.", "gan.")) for name in stated)
 
 
 def test_an_order_per_seed_is_the_order_of_that_seed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from support.chain import CPU, Chain, job, settings_with
 from support.device import DEVICE
@@ -47,6 +48,23 @@ def test_inverted_images_fit_the_teacher(tmp_path: Path) -> None:
         after = inverter(learner.latents(200))
     assert distance(after) < 0.5 * before
     assert len(learner.teacher(after).argmax(1).unique()) > 1
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "convolutions"),
+    [(8, 2, 3), (32, 8, 3), (64, 16, 3), (96, 12, 4), (128, 16, 4), (224, 14, 5), (256, 16, 5)],
+)
+def test_an_inverting_generator_of_any_size_is_small(size: int, start: int, convolutions: int) -> None:
+    """Its first layer, which grows with the square of the first maps' size, has at most 33 million weights."""
+    with torch.device("meta"):
+        inverter = inverting_generator(3, size, width=64)
+    first, *others = [module for module in inverter if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
+    assert first.weight.shape == (128 * start**2, 1_000)
+    assert len(others) == convolutions
+    assert sum(weight.numel() for weight in inverter.parameters()) < 34e6
+    with torch.no_grad():
+        images = inverting_generator(3, size, width=2)(torch.randn(2, 1_000))
+    assert images.shape == (2, 3, size, size)
 
 
 def test_a_batch_is_half_new_and_half_inverted(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def draw_all(layout: Layout, settings: PlotSettings = SMALL) -> set[str]:
     return {str(path) for path in drawn}
 
 
+def words(svg: Path) -> str:
+    """The text of a plot, in one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", svg.read_text()).split())
+
+
 @pytest.mark.parametrize(
     ("methods", "tasks"),
     [
@@ -79,6 +84,8 @@ def test_the_plots_are_those_that_the_layout_names(
     layout = made_up_run(tmp_path, methods=methods, scenario={"tasks": tasks}, seeds=[0, 1])
     expected = [path for figure in layout.figures for one in figure.pictures for path in layout.plot(one)]
     assert draw_all(layout) == set(expected)
+    for path in (Path(path) for path in expected if path.endswith(".svg")):
+        assert "2 seeds" in words(path) or "a single task: " in words(path), path
 
 
 def test_equal_tables_give_equal_files(tmp_path: Path) -> None:
@@ -124,6 +131,9 @@ def test_titles_name_data_set_and_tasks(tmp_path: Path) -> None:
         svg = (Path(layout.results) / "plots" / f"{name}.svg").read_text()
         assert "image_folder, 4 + 2 classes" in svg.replace("1 x ", "")
         assert "(mean and standard deviation over 2 seeds)" in svg
+    plots = Path(layout.results) / "plots"
+    assert "(means over 2 seeds)" in words(plots / "accuracy_matrix_genifer.svg")
+    assert "(means over 2 seeds; lines separate tasks)" in words(plots / "confusion_genifer.svg")
 
 
 def test_colours_of_methods_are_the_same_everywhere(tmp_path: Path) -> None:
@@ -160,9 +170,13 @@ def test_an_order_per_seed(tmp_path: Path) -> None:
     assert ">003<" not in confusion
     forgotten = (plots / "forgotten_classes_genifer.svg").read_text()
     agreement = (plots / "replay_agreement_genifer.svg").read_text()
-    for svg in (forgotten, agreement):
-        assert svg.count(">003<") == 1
+    assert agreement.count(">003<") == 1
+    assert forgotten.count(">003 (2 seeds)<") == 1
+    assert forgotten.count(">a class named 6 (one seed)<") == 1  # the other seed learns it last
     assert "(task" not in forgotten
+    assert "(pooled over 2 seeds, each with its own class order)" in words(plots / "confusion_genifer.svg")
+    for name in ("forgotten_classes_genifer", "replay_agreement_genifer"):
+        assert "(means over up to 2 seeds, each with its own class order)" in words(plots / f"{name}.svg")
 
 
 def test_pictures_are_those_of_the_class(tmp_path: Path) -> None:
@@ -374,6 +388,8 @@ def test_sample_grids(tmp_path: Path, tasks: list[int]) -> None:
     which = f"{group}_seed_7_task_{task}.svg"
     assert (tmp_path / "plots" / f"replay_{which}").read_text().count(">37<") == n
     assert (tmp_path / "plots" / f"nearest_{which}").read_text().count(">41<") == n
+    for kind in ("replay", "nearest"):
+        assert f"after task {task} ({group}, seed 7)" in words(tmp_path / "plots" / f"{kind}_{which}")
     plot_sample_grids(PAPER, group, 7, *paths[:-1], None, data, tmp_path / "plots")
     assert ">37<" not in (tmp_path / "plots" / f"replay_{which}").read_text()
 
@@ -491,7 +507,9 @@ def test_published_figures_that_fit_are_drawn(tmp_path: Path) -> None:
     assert list(figure.given) == [str(layout.settings.plots.published)]
     passed = layout.settings_json(figure.settings)
     assert genifer("plot", "published", "--settings", passed, "--results", layout.results) == 0
-    svg = (Path(layout.results) / "plots" / "published.svg").read_text()
+    plot = Path(layout.results) / "plots" / "published.svg"
+    assert "(mean and standard deviation over 2 seeds)" in words(plot)
+    svg = plot.read_text()
     for text in (
         "Fits $1",
         "Fits too",

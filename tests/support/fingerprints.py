@@ -212,7 +212,8 @@ def _tabulate(folder: Path, _: RunSettings) -> Fingerprint:
         place.mkdir(parents=True)
         for name, table in (("accuracy", accuracy), ("confusion", confusion)):
             table[table["seed"] == seed].to_csv(place / f"{name}.csv", index=False)
-    tabulate(folder, [0, 1], {"a": {"old_images": "none", "places": ["rows"]}})
+    variants = {"a": {"old_images": "none", "places": ["rows"]}}
+    tabulate(folder, [0, 1], variants, {"a": {}}, "1993")
     return _of_table(folder / "summary.csv") | _of_table(folder / "accuracy.csv")
 
 

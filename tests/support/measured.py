@@ -26,8 +26,8 @@ def with_current_tables(text: str) -> str:
 
 
 def table(kind: str, run: str) -> str:
-    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison``, ``ranking`` or
-    ``bounds``."""
+    """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison``, ``ranking``,
+    ``bounds`` or ``as_published``."""
     folder = MEASURED / run
     kinds = {
         "summary": _summary,
@@ -38,6 +38,7 @@ def table(kind: str, run: str) -> str:
         "comparison": _comparison,
         "ranking": _ranking,
         "bounds": _bounds,
+        "as_published": _as_published,
     }
     rows = kinds[kind](folder)
     header, *body = rows
@@ -129,6 +130,17 @@ def _bounds(folder: Path) -> list[list[str]]:
     shown = [header.index(name) for name in names]
     bounds = [row for row in rows if row[0] in ("genifer", "finetune", "joint")]
     return [[row[column] for column in shown] for row in (header, *bounds)]
+
+
+def _as_published(folder: Path) -> list[list[str]]:
+    """The metrics of the tables of published figures, lowest first as there, from what `genifer compare` wrote."""
+    names = ("average_incremental_accuracy_with_first_task", "final_accuracy")
+    table = pd.read_csv(folder / "comparison.csv").sort_values(f"{names[0]}_mean", kind="stable")
+    rows = [["method", *(METRIC_NAMES[name] for name in names)]]
+    for row in table.to_dict("records"):
+        metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in names]
+        rows.append([str(row["method"]), *metrics])
+    return rows
 
 
 def _minutes(folder: Path) -> dict[str, float]:

@@ -73,6 +73,13 @@ def seeds_note(count: int) -> str:
     return over_seeds(count, "mean and standard deviation")
 
 
+def means_of_classes(count: int, *, one_order: bool) -> str:
+    """Return the statistic of values per class; with an order per seed, some seeds lack a class."""
+    if one_order:
+        return over_seeds(count, "means")
+    return f"means over up to {count} seeds, each with its own class order"
+
+
 def heading(what: str, scenario: str, seeds: int) -> str:
     """Return the title of a plot of all methods: content, data set, tasks and number of seeds."""
     return f"{what}: {scenario}\n({seeds_note(seeds)})" if scenario else f"{what}\n({seeds_note(seeds)})"

@@ -15,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from genifer.config import PlotSettings
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
 from genifer.evaluation.tables import has_one_order, incremental_accuracy, read_table
+from genifer.report.phrases import over_seeds
 from genifer.report.plots import (
     heading,
     label_lines,
@@ -138,7 +139,8 @@ def _accuracy_matrix(settings: PlotSettings, method: str, accuracy: pd.DataFrame
         cbar_kws={"label": "accuracy (%)"},
         ax=axes,
     )
-    set_title(figure, f"{method}: accuracy on each task")
+    note = over_seeds(accuracy["seed"].nunique(), "means")
+    set_title(figure, f"{method}: accuracy on each task\n({note})")
     axes.set(xlabel="evaluated on task", ylabel="after task")
     axes.tick_params(axis="y", rotation=0)
     axes.grid(visible=False)
@@ -188,7 +190,8 @@ def _confusion_of_tasks(settings: PlotSettings, method: str, last: pd.DataFrame)
     ticks = [position + 0.5 for position in range(len(counts))]
     axes.set_xticks(ticks, list(counts.index))
     axes.set_yticks(ticks, list(counts.index), rotation=0)
-    set_title(figure, f"{method}: confusion of tasks after the last task\n(a class order per seed)")
+    note = f"{over_seeds(last['seed'].nunique(), 'pooled')}, each with its own class order"
+    set_title(figure, f"{method}: confusion of tasks after the last task\n({note})")
     axes.set(xlabel="task of the predicted class", ylabel="task of the true class")
     return figure
 
@@ -219,7 +222,7 @@ def _confusion(settings: PlotSettings, method: str, confusion: pd.DataFrame) -> 
         centres = list((tasks["min"] + tasks["max"] + 1) / 2)
         axes.set_xticks(centres, [f"task {task}" for task in tasks.index], rotation=45, ha="right")
         axes.set_yticks(centres, [f"task {task}" for task in tasks.index], rotation=0)
-    lines = "\n(lines separate tasks)" if len(tasks) > 1 else ""
-    set_title(figure, f"{method}: confusion matrix after the last task{lines}")
+    note = over_seeds(last["seed"].nunique(), "means") + ("; lines separate tasks" if len(tasks) > 1 else "")
+    set_title(figure, f"{method}: confusion matrix after the last task\n({note})")
     axes.set(xlabel="predicted class", ylabel="true class")
     return figure

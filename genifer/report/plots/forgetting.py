@@ -18,6 +18,7 @@ from genifer.data.batches import TaskData, load_task_data
 from genifer.errors import GeniferError
 from genifer.evaluation import COLUMNS, CONFUSION_COLUMNS
 from genifer.evaluation.tables import forgetting, forgetting_of_classes, read_table
+from genifer.report.phrases import over_seeds
 from genifer.report.plots import (
     draw_sheet,
     empty_figure,
@@ -26,6 +27,7 @@ from genifer.report.plots import (
     legend_below,
     letter_width,
     line_height,
+    means_of_classes,
     of_seeds,
     set_title,
     short_name,
@@ -81,7 +83,8 @@ def plot_forgetting(
     for method, of_method in confusion.groupby("method", sort=False):
         worst = forgetting_of_classes(of_method).head(WORST)
         color = colors.get(str(method), (0.4, 0.4, 0.4))
-        figure = _forgotten_classes(settings, str(method), color, worst, data_paths)
+        seeds = of_method["seed"].nunique()
+        figure = _forgotten_classes(settings, str(method), color, worst, seeds, data_paths)
         save(figure, output / f"forgotten_classes_{method}", settings)
 
 
@@ -124,14 +127,21 @@ def _forgetting_per_task(
 
 
 def _forgotten_classes(
-    settings: PlotSettings, method: str, color: Color, worst: pd.DataFrame, data_paths: Sequence[Path]
+    settings: PlotSettings,
+    method: str,
+    color: Color,
+    worst: pd.DataFrame,
+    seeds: int,
+    data_paths: Sequence[Path],
 ) -> Figure:
     """Draw one row per class: its name, images, best accuracy before the last task and final accuracy."""
     if worst.empty:
         return empty_figure(SINGLE_TASK)
     rows = len(worst)
+    one_order = "eval_task" in worst
     names = [
-        short_name(row["class_name"]) + (f" (task {row['eval_task']})" if "eval_task" in row else "")
+        f"{short_name(row['class_name'])} "
+        + (f"(task {row['eval_task']})" if one_order else f"({over_seeds(row['n_seeds'])})")
         for _, row in worst.iterrows()
     ]
     row, bars, margin = (scaled(settings, inches) for inches in (ROW_HEIGHT, BARS_WIDTH, MARGIN))
@@ -139,7 +149,7 @@ def _forgotten_classes(
     width = named + PICTURES * row + bars
     lost = int((worst["forgetting"] > 0).sum())
     what = _how_many(lost, rows)
-    title = wrapped(f"{method}: {what}", width)
+    title = wrapped(f"{method}: {what}\n({means_of_classes(seeds, one_order=one_order)})", width)
     below = 4 * line_height() + 2 * margin
     inches = (width, rows * row + below + line_height() * len(title.splitlines()) + 2 * margin)
     figure = plt.figure(figsize=inches)

@@ -14,12 +14,12 @@ from matplotlib.lines import Line2D
 from genifer.config import PlotSettings
 from genifer.evaluation import REPLAY_COLUMNS
 from genifer.evaluation.tables import has_one_order, read_table, with_common_labels
-from genifer.report.phrases import over_seeds
 from genifer.report.plots import (
     CLASSES_PER_BAND,
     bands,
     legend_below,
     line_height,
+    means_of_classes,
     name_columns,
     names_height,
     of_seeds,
@@ -93,7 +93,7 @@ def _agreement(settings: PlotSettings, method: str, replay: pd.DataFrame) -> Fig
         _separate_tasks(axes, [tasks[label] for label in classes if label in tasks])
     scale = figure.colorbar(grid[0, 0].collections[0], ax=grid[:, 0].tolist(), aspect=25, pad=0.02)
     scale.set_label("agreement (%)")
-    note = over_seeds(replay["seed"].nunique(), "mean")
+    note = means_of_classes(replay["seed"].nunique(), one_order=one_order)
     set_title(
         figure, f"{method}: share of replay that the classifier assigns to the requested class\n({note})"
     )

@@ -76,6 +76,12 @@ def test_grey(tmp_path: Path) -> None:
     assert load(tmp_path / "out", 0).images.shape == (3, 1, 8, 8)
 
 
+def write_flat(folder: Path) -> None:
+    """Write an image outside class folders, like ImageNet's validation images."""
+    folder.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "ILSVRC2012_val_00000001.JPEG")
+
+
 def test_class_names_before_a_run(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "photos", ["b", "a"])
     (tmp_path / "photos.tar.gz").touch()
@@ -84,13 +90,20 @@ def test_class_names_before_a_run(tmp_path: Path) -> None:
     assert ImageFolder.class_names_in(tmp_path / "photos.tar.gz") is None
     with pytest.raises(GeniferError, match="has no folder 'train'"):
         ImageFolder.class_names_in(tmp_path / "photos" / "train")
+    shutil.rmtree(tmp_path / "photos" / "test")
+    write_flat(tmp_path / "photos" / "val")
+    with pytest.raises(GeniferError, match="val/ has no class folders"):
+        ImageFolder.class_names_in(tmp_path / "photos")
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         ("no_test", ["has no folder 'test' or 'val'", "val/<class>/*"]),
-        ("odd_class", ["same classes", "zebra"]),
+        ("odd_class", ["same classes", "zebra. Add them"]),
+        ("flat_val", ["val/ has no class folders", "one folder per class", "val/<class>/*"]),
+        ("flat_train", ["train/ has no class folders", "one folder per class", "train/<class>/*"]),
+        ("flat", ["train/ has no class folders"]),
         ("empty_class", ["train/bee", "holds no image"]),
         ("broken_image", ["train/bee/1.png", "do not decode: 1", "data.max_bad_images: 0"]),
         ("truncated_image", ["test/ant/big.png", "do not decode: 1"]),
@@ -110,6 +123,16 @@ def test_class_folders_that_are_refused(tmp_path: Path, damage: str, words: list
             (photos / "test").rename(photos / "tests")
         case "odd_class":
             (photos / "train" / "zebra").mkdir()
+        case "flat_val":
+            shutil.rmtree(photos / "test")
+            write_flat(photos / "val")
+        case "flat_train":
+            shutil.rmtree(photos / "train")
+            write_flat(photos / "train")
+        case "flat":
+            shutil.rmtree(photos)
+            write_flat(photos / "train")
+            write_flat(photos / "test")
         case "empty_class":
             for image in (photos / "train" / "bee").iterdir():
                 image.unlink()
