@@ -131,9 +131,13 @@ def check_given_files(settings: RunSettings) -> None:
     given["classifier.pretrained"] = settings.classifier.pretrained
     for name, checkpoint in given.items():
         if checkpoint not in (None, IMAGENET_WEIGHTS) and not checkpoint.is_file():
+            allowed, otherwise = "a checkpoint", ""
+            if name.endswith("classifier.pretrained"):
+                allowed = "a run's classifier.safetensors or of torchvision's weights (.pth, .safetensors)"
+                otherwise = f", or {IMAGENET_WEIGHTS} to download torchvision's"
             raise GeniferError(
-                f"{name}: {checkpoint} does not exist; give the path of a checkpoint, relative to "
-                f"{Path.cwd()}"
+                f"{name}: {checkpoint} does not exist; give the path of {allowed}, relative to "
+                f"{Path.cwd()}{otherwise}"
             )
     if settings.plots.published is not None:
         _check_published(settings, settings.plots.published)

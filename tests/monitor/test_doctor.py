@@ -134,6 +134,16 @@ def test_a_pretrained_classifier_of_a_variant(tmp_path: Path) -> None:
         check_given_files(settings)
 
 
+def test_what_a_pretrained_classifier_may_be(tmp_path: Path) -> None:
+    block = {"width": 64, "pretrained": str(tmp_path / "missing.pth")}
+    settings = parse_settings(merged(TINY, {"data": {"channels": 3}, "classifier": block}), "test")
+    with pytest.raises(GeniferError, match=r"missing\.pth does not exist; .*\.pth.* or imagenet to download"):
+        check_given_files(settings)
+    start = {"task": 0, "classifier": str(tmp_path / "classifier.safetensors")}
+    with pytest.raises(GeniferError, match=r"start\.classifier: .* give the path of a checkpoint, relative"):
+        check_given_files(parse_settings(merged(TINY, {"start": start}), "test"))
+
+
 def test_weights_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(URLS, "resnet18", "http://127.0.0.1:9/resnet18-01234567.pth")
