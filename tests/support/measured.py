@@ -27,7 +27,7 @@ def with_current_tables(text: str) -> str:
 
 def table(kind: str, run: str) -> str:
     """One table: ``summary``, ``brief``, ``budget``, ``tasks``, ``replay``, ``comparison``, ``ranking``,
-    ``bounds`` or ``as_published``."""
+    ``bounds``, ``as_published``, or ``claims`` (of ``comparisons``, which are all of them)."""
     folder = MEASURED / run
     kinds = {
         "summary": _summary,
@@ -39,6 +39,7 @@ def table(kind: str, run: str) -> str:
         "ranking": _ranking,
         "bounds": _bounds,
         "as_published": _as_published,
+        "claims": _claims,
     }
     rows = kinds[kind](folder)
     header, *body = rows
@@ -141,6 +142,26 @@ def _as_published(folder: Path) -> list[list[str]]:
         metrics = [with_deviation(row[f"{name}_mean"], row[f"{name}_std"]) for name in names]
         rows.append([str(row["method"]), *metrics])
     return rows
+
+
+def _claims(folder: Path) -> list[list[str]]:
+    """By how many points one method of a pair is ahead of the other in each comparison, which its paper says it is."""
+    comparisons = {
+        "digits": "digits-comparison",
+        "CIFAR-10": "cifar10-comparison",
+        "100 classes of ImageNet": "imagenet100-comparison",
+    }
+    pairs = [("fetril", "ncm"), ("fecam", "ncm"), ("acil", "ncm"), ("exemplars", "lwf"), ("lwf", "finetune")]
+    rows = [["ahead of", *comparisons]]
+    averages = []
+    for name in comparisons.values():
+        table = pd.read_csv(folder.parent / name / "comparison.csv").set_index("method")
+        averages.append(100 * table["average_incremental_accuracy_mean"])
+    for method, other in pairs:
+        rows.append([f"{method}, {other}", *(f"{own[method] - own[other]:+.1f}" for own in averages)])
+    best = [own.drop("joint") for own in averages]
+    ahead = [f"{own['joint'] - others.max():+.1f}" for own, others in zip(averages, best, strict=True)]
+    return [*rows, ["joint, the best of the others", *ahead]]
 
 
 def _minutes(folder: Path) -> dict[str, float]:

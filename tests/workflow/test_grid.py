@@ -81,6 +81,7 @@ def test_two_runs_in_one_invocation(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     results = clone / "results"
     table = pd.read_csv(results / "grids" / "two" / "comparison.csv")
+    assert table[["old_images", "minutes", "stored_mb"]].notna().all(axis=None)
     assert table["scenario"].tolist() == [
         "two-digits-even: 2 x 5 classes",
         "two-digits-drawn: 4 + 2 x 3 classes, class order drawn from the seed (0)",

@@ -58,6 +58,7 @@ def test_tables_and_plots(finished: Path) -> None:
     accuracy = pd.read_csv(results / "accuracy.csv")
     assert list(accuracy.columns) == [
         "run", "method", "seed", "after_task", "eval_task", "n_classes", "n_test", "n_correct", "accuracy",
+        "class_order",
     ]  # fmt: skip
     assert accuracy.groupby("method").size().to_dict() == {"genifer": 6, "finetune": 6, "joint": 6}
     first = accuracy[accuracy["after_task"] == 0]
@@ -71,9 +72,8 @@ def test_tables_and_plots(finished: Path) -> None:
         "backward_transfer",
         "intransigence",
     ]
-    assert list(summary.columns) == ["run", "method", "n_seeds", "old_images"] + [
-        f"{n}_{s}" for n in names for s in ("mean", "std")
-    ]
+    statistics = [f"{n}_{s}" for n in names for s in ("mean", "std")]
+    assert list(summary.columns) == ["run", "method", "n_seeds", "old_images", *statistics, "class_order"]
     assert {path.stem for path in (results / "metrics").iterdir()} == {"genifer", "finetune", "joint"}
     plots = ["accuracy", "forgetting", "training_first_task", "costs", "budget"]
     plots += [f"{kind}_genifer" for kind in ("training_gan", "replay_agreement", "replay_frechet")]
@@ -107,7 +107,7 @@ def test_tables_and_plots(finished: Path) -> None:
 def test_every_table_names_the_run_and_what_it_is_of(finished: Path) -> None:
     """So that tables of several runs can be joined: the task of the first task is 0 in all of them."""
     tables = {path.stem: pd.read_csv(path) for path in (finished / "results" / "quickstart").glob("*.csv")}
-    assert len(tables) == 7
+    assert len(tables) == 9
     for name, table in tables.items():
         assert table.columns[0] == "run"
         assert set(table["run"]) == {"quickstart"}
