@@ -17,6 +17,9 @@ from genifer.task_sizes import tasks_text
 
 CONFIDENCE = 0.95
 
+OF_THE_RUN = ("scenario.class_order", "scenario.tasks")
+"""Settings that tables of accuracies show in another way: the order by the names of the classes."""
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -97,6 +100,19 @@ class Group:
     def uses_old_images(self, method: str) -> bool:
         """Whether a method's trainings use stored images of old tasks; False if that is not known."""
         return self.old_images.get(method, "none") != "none"
+
+
+def read_runs(folders: Sequence[Path]) -> list[Finished]:
+    """Read the tables of finished runs; runs of one name (on two machines) get their paths.
+
+    Raises:
+        GeniferError: a table is missing or damaged.
+    """
+    names = [folder.name for folder in folders]
+    return [
+        replace(read_run(folder), name=str(folder)) if names.count(folder.name) > 1 else read_run(folder)
+        for folder in folders
+    ]
 
 
 def read_run(folder: Path) -> Finished:
@@ -250,10 +266,6 @@ def _check_settings(runs: Sequence[Finished]) -> None:
                     f"{settings.get(name, 'not used')} instead of {theirs.get(name, 'not used')}{more}. "
                     f"{_instead(method)}"
                 )
-
-
-OF_THE_RUN = ("scenario.class_order", "scenario.tasks")
-"""Settings that tables of accuracies show in another way: the order by the names of the classes."""
 
 
 def _instead(method: str) -> str:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from genifer.config import PlotSettings
 from genifer.evaluation import METRIC_NAMES, ORDER_COLUMN
-from genifer.evaluation.comparison import Group, compare, groups_of, read_run
+from genifer.evaluation.comparison import Group, compare, groups_of, read_runs
 from genifer.evaluation.tables import with_deviation, write_table
 from genifer.report.averages import averages_figure, label_of, old_images_note
 from genifer.report.plots import legend_below, wrapped
@@ -44,7 +44,7 @@ def write_comparison(runs: Sequence[Path], reference: str, output: Path, *, apar
     Raises:
         GeniferError: a run's tables are missing or damaged, or the runs cannot be compared.
     """
-    groups = groups_of([read_run(run) for run in runs], apart=apart)
+    groups = groups_of(read_runs(runs), apart=apart)
     table = compare(groups, reference)
     output.mkdir(parents=True, exist_ok=True)
     write_table(table, output / "comparison.csv", "%.6f")

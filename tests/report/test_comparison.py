@@ -138,12 +138,15 @@ def test_one_label_with_two_settings_is_refused(tmp_path: Path, capfd: pytest.Ca
     assert pd.read_csv(output / "comparison.csv")["n_seeds"].tolist() == [4, 4, 1, 1]
 
 
-def test_runs_of_two_machines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "places", [("first", "second"), ("one/run", "two/run")], ids=["other names", "one name"]
+)
+def test_runs_of_two_machines(tmp_path: Path, places: tuple[str, str]) -> None:
     """Rounding makes results of the same settings and seeds differ; those of the first run count."""
-    first = write_run(tmp_path / "first", {"genifer": OURS, "ncm": OTHER}, settings=OF_DATA)
+    first = write_run(tmp_path / places[0], {"genifer": OURS, "ncm": OTHER}, settings=OF_DATA)
     moved = [count + 2 for count in OTHER]
     second = write_run(
-        tmp_path / "second", {"ncm": [*moved, 150], "lwf": [*OTHER, 150]}, (*SEEDS, 9), settings=OF_DATA
+        tmp_path / places[1], {"ncm": [*moved, 150], "lwf": [*OTHER, 150]}, (*SEEDS, 9), settings=OF_DATA
     )
     for run, minutes in ((first, 1), (second, 3)):
         rows = "".join(f"ncm,{seed},{minutes}\n" for seed in SEEDS)
@@ -153,7 +156,8 @@ def test_runs_of_two_machines(tmp_path: Path) -> None:
     expected = np.mean([*OTHER, 150]) / 200
     assert table.loc["ncm", "average_incremental_accuracy_mean"] == pytest.approx(expected)
     assert table.loc["ncm", "minutes"] == 1
-    note = "ncm: results of the same seeds in second differ, with the same settings"
+    other = "second" if places[1] == "second" else second
+    note = f"ncm: results of the same seeds in {other} differ, with the same settings"
     for name in ("comparison.md", "comparison.tex"):
         assert note in (tmp_path / "out" / name).read_text()
 
