@@ -74,6 +74,6 @@ def averages_figure(groups: Sequence[Group]) -> Figure:
         axes.set(ylim=(max(len(methods), 1) - 0.5, -0.5))
         axes.set_title(wrapped(group.title, COLUMN))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    panels[-1, 0].set_xlabel("average incremental accuracy (%)")
+    panels[-1, 0].set_xlabel("average incremental accuracy (%),\nwithout the first task")
     figure.supxlabel(old_images_note(groups), fontsize="small", ha="right", x=0.99)
     return figure
