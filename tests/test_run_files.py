@@ -22,7 +22,8 @@ from genifer.training.untrained import untrained_gan, untrained_task
 
 CONFIG = ROOT / "config"
 ABLATIONS = sorted(path.stem for path in (CONFIG / "ablations").glob("*.yaml"))
-OF_ANY_RUN = [name for name in ABLATIONS if name != "cpu-options"]
+OF_ONE_RUN = {"cpu-options": "cifar10-cpu", "digits-options": "quickstart"}
+OF_ANY_RUN = [name for name in ABLATIONS if name not in OF_ONE_RUN]
 RUN_FILES = ["config", "quickstart", "cifar10-cpu", "imagenet100-cpu"]
 
 SMALL = {
@@ -92,8 +93,11 @@ def test_the_paper_distils_features_on_replay() -> None:
     assert len(groups) == len(settings.variants) - 1
 
 
-def test_the_ablation_of_the_cpu_options_is_valid() -> None:
-    assert len(Layout(combined("cifar10-cpu", "ablations/cpu-options")).trainings) > 50
+@pytest.mark.parametrize("name", OF_ONE_RUN)
+def test_an_ablation_of_one_run_is_valid(name: str) -> None:
+    settings = combined(OF_ONE_RUN[name], f"ablations/{name}")
+    assert len(Layout(settings).trainings) > 50
+    assert settings.evaluation.split == "validation"
 
 
 def test_ablations_vary_what_their_names_say() -> None:
