@@ -108,10 +108,11 @@ def read_runs(folders: Sequence[Path]) -> list[Finished]:
     Raises:
         GeniferError: a table is missing or damaged.
     """
-    names = [folder.name for folder in folders]
+    runs = [read_run(folder) for folder in folders]
+    names = [run.name for run in runs]
     return [
-        replace(read_run(folder), name=str(folder)) if names.count(folder.name) > 1 else read_run(folder)
-        for folder in folders
+        replace(run, name=str(folder)) if names.count(run.name) > 1 else run
+        for run, folder in zip(runs, folders, strict=True)
     ]
 
 
